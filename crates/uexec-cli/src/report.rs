@@ -1,0 +1,113 @@
+//! Errors as a person reads them: errno, stage, cause with the bytes at fault, remedy.
+
+use std::fmt::Write as _;
+use std::io::{Read, Seek, SeekFrom};
+
+use anstyle::{AnsiColor, Style};
+use uexec_core::error::{Failed, Span, Stage};
+use uexec_core::story::Shown;
+
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const LABEL: Style = Style::new().dimmed();
+const MARK: Style = AnsiColor::Yellow.on_default();
+
+/// Prints a failed exec of `name` to standard error.
+pub(crate) fn print(name: &[u8], failed: &Failed) {
+    anstream::eprint!("{}", text(name, failed));
+}
+
+/// The message, with colours.
+pub(crate) fn text(name: &[u8], failed: &Failed) -> String {
+    let r = &failed.refusal;
+    let mut out = String::new();
+    let errno = r.reason.errno();
+    let _ = write!(out, "uexec: {}: {BAD}{errno}{BAD:#}", Shown(name));
+    if r.stage.after_point_of_no_return() {
+        out.push_str(", killed by SIGSEGV");
+    }
+    out.push('\n');
+    let mut row = |label: &str, what: &str| {
+        let _ = writeln!(out, "  {LABEL}{label:<6}{LABEL:#} {what}");
+    };
+    row("stage", r.stage.as_str());
+    if !r.file.is_empty() && r.file != name {
+        row("file", &Shown(&r.file).to_string());
+    }
+    row("why", &r.reason.why());
+    if let Some(span) = r.span
+        && let Some(shown) = excerpt(&r.file, span, r.stage)
+    {
+        out.push_str(&shown);
+    }
+    let hint = r.reason.hint();
+    if !hint.is_empty() {
+        let _ = writeln!(out, "  {LABEL}hint{LABEL:#}   {hint}");
+    }
+    out
+}
+
+/// The bytes at fault with a marker under them: a line of text for scripts, else a hex dump.
+fn excerpt(file: &[u8], span: Span, stage: Stage) -> Option<String> {
+    let path = std::path::Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(file));
+    if !std::fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let mut file = std::fs::File::open(path).ok()?;
+    if matches!(stage, Stage::Script | Stage::ScriptInterp) {
+        let mut head = [0; 256];
+        let n = file.read(&mut head).ok()?;
+        return Some(line_excerpt(&head[..n], span));
+    }
+    let from = span.offset & !15;
+    file.seek(SeekFrom::Start(from)).ok()?;
+    let mut row = [0; 16];
+    let n = file.read(&mut row).ok()?;
+    (n > 0).then(|| hex_excerpt(&row[..n], from, span))
+}
+
+fn line_excerpt(head: &[u8], span: Span) -> String {
+    let line = head.split(|b| *b == b'\n').next().unwrap_or_default();
+    // One cell a byte, so that the marker stands under the right ones.
+    let cell = |b: &u8| match b {
+        b' '..=b'~' => char::from(*b).to_string(),
+        b'\t' => "→".into(),
+        b'\r' => "␍".into(),
+        0 => "␀".into(),
+        _ => "·".into(),
+    };
+    let shown: String = line.iter().take(100).map(cell).collect();
+    let before = " ".repeat((span.offset as usize).min(100));
+    let marks = "^".repeat((span.len as usize).clamp(1, 100));
+    format!(
+        "           {LABEL}1 |{LABEL:#} {shown}\n             {LABEL}|{LABEL:#} {before}{MARK}{marks}{MARK:#}\n"
+    )
+}
+
+fn hex_excerpt(row: &[u8], from: u64, span: Span) -> String {
+    let mut hex = String::new();
+    for b in row {
+        let _ = write!(hex, " {b:02x}");
+    }
+    let first = (span.offset - from) as usize;
+    let count = (span.len as usize).clamp(1, 16 - first);
+    let before = "   ".repeat(first);
+    let marks = "^^ ".repeat(count);
+    let marks = marks.trim_end();
+    format!(
+        "         {LABEL}{from:08x} |{LABEL:#}{hex}\n                  {LABEL}|{LABEL:#} {before}{MARK}{marks}{MARK:#}\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markers_stand_under_their_bytes() {
+        let plain = |s: String| anstream::adapter::strip_str(&s).to_string();
+        let text = plain(line_excerpt(b"#!   \nx", Span { offset: 2, len: 3 }));
+        assert_eq!(text, "           1 | #!   \n             |   ^^^\n");
+        let text = plain(hex_excerpt(&[0x7f, 0x45], 0x10, Span { offset: 0x11, len: 1 }));
+        assert_eq!(text, "         00000010 | 7f 45\n                  |    ^^\n");
+    }
+}

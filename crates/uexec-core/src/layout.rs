@@ -1,0 +1,145 @@
+//! Where things go: the kernel's formulas for stack top, mmap base, PIE base and break, with and
+//! without randomisation (STK-4, STK-30 to STK-38, ELF-31, ELF-37, ELF-60, ELF-61).
+
+use crate::abi::{PAGE, STACK_TOP, elf, page_down, page_up, personality};
+use crate::error::{Reason, Refusal, Stage};
+use crate::mm::Mm;
+use crate::story::{Story, tell};
+use crate::world::{Facts, Sysctl, World};
+
+/// Pages the stack top may move down: 22 bits.
+const STACK_RND_MASK: u64 = 0x3f_ffff;
+
+/// The layout of one exec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Addresses are randomised.
+    pub randomize: bool,
+    /// The break is, too.
+    pub randomize_brk: bool,
+    /// End of the stack.
+    pub stack_end: u64,
+    /// Where the search for free room starts.
+    pub mmap_base: u64,
+    /// It goes upwards from there.
+    pub bottom_up: bool,
+    /// Lowest address that may be mapped.
+    pub min_addr: u64,
+}
+
+impl Layout {
+    /// Decides it. `persona` is the personality after the exec, `stack_limit` the stack limit
+    /// after PIPE-47, in bytes.
+    pub fn decide(
+        world: &mut dyn World,
+        story: &mut Story,
+        persona: u32,
+        stack_limit: u64,
+    ) -> Layout {
+        let wanted = persona & personality::ADDR_NO_RANDOMIZE == 0;
+        let setting = if wanted { world.sysctl(Sysctl::RandomizeVaSpace) } else { 0 };
+        let randomize = setting != 0;
+        let given = world.facts().mmap_base;
+        let compat = persona & personality::ADDR_COMPAT_LAYOUT != 0;
+        let bottom_up = compat || (given.is_none() && world.sysctl(Sysctl::LegacyVaLayout) != 0);
+        let bits = match (randomize, given) {
+            (true, None) => world.sysctl(Sysctl::MmapRndBits),
+            _ => 0,
+        };
+        let min_addr =
+            if world.facts().raw_io() { 0 } else { world.sysctl(Sysctl::MmapMinAddr) };
+        let facts = world.facts();
+        let layout = Layout {
+            randomize,
+            randomize_brk: setting == 2,
+            stack_end: stack_end(facts, randomize),
+            mmap_base: given
+                .unwrap_or_else(|| mmap_base(facts, randomize, bits, bottom_up, stack_limit)),
+            bottom_up,
+            min_addr,
+        };
+        tell!(
+            story, Stage::Stack, "STK-31",
+            "addresses are {}randomised; the stack ends at {:#x}, mappings {} {:#x}",
+            if randomize { "" } else { "not " }, layout.stack_end,
+            if bottom_up { "start at" } else { "end at" }, layout.mmap_base
+        );
+        layout
+    }
+
+    /// An empty address space of this layout.
+    #[must_use]
+    pub fn new_mm(&self, facts: &Facts) -> Mm {
+        let Layout { mmap_base, bottom_up, min_addr, .. } = *self;
+        Mm::new(facts.task_size, mmap_base, bottom_up, min_addr, facts.limits)
+    }
+
+    /// Base of a PIE with an interpreter, before alignment to its segments (ELF-37).
+    pub fn pie_base(&self, world: &mut dyn World) -> u64 {
+        let mut base = elf::ET_DYN_BASE;
+        if self.randomize {
+            let bits = world.sysctl(Sysctl::MmapRndBits);
+            base = base.wrapping_add(pages(world.facts().entropy.pie, bits));
+        }
+        base
+    }
+
+    /// The break, from the end of the bss (ELF-60, ELF-61). `static_pie` is a program that is
+    /// placed anywhere and has no interpreter.
+    #[must_use]
+    pub fn brk(&self, facts: &Facts, bss_end: u64, static_pie: bool) -> u64 {
+        let mut brk = page_up(bss_end);
+        // Since 6.15 moved away from the mmap area even when nothing is randomised.
+        let moved = static_pie && (self.randomize_brk || facts.since(6, 15));
+        if moved {
+            brk = page_up(elf::ET_DYN_BASE);
+        }
+        if self.randomize_brk {
+            if !moved && facts.since(6, 10) {
+                brk = brk.wrapping_add(PAGE);
+            }
+            let bits = if facts.since(6, 9) { 18 } else { 13 };
+            brk = brk.wrapping_add(pages(facts.entropy.brk, bits));
+        }
+        brk
+    }
+}
+
+/// A draw of so many pages out of 2^`bits`, in bytes.
+fn pages(draw: u64, bits: u64) -> u64 {
+    let mask = 1u64.checked_shl(u32::try_from(bits).unwrap_or(0)).unwrap_or(0).wrapping_sub(1);
+    (draw & mask).wrapping_mul(PAGE)
+}
+
+/// STK-4.
+fn stack_end(facts: &Facts, randomize: bool) -> u64 {
+    if !randomize {
+        return STACK_TOP;
+    }
+    let top = STACK_TOP - PAGE * (facts.entropy.stack_top & STACK_RND_MASK);
+    page_up((top - facts.entropy.stack_top_bytes % 8192) & !15)
+}
+
+/// STK-31, STK-34.
+fn mmap_base(facts: &Facts, randomize: bool, bits: u64, bottom_up: bool, stack_limit: u64) -> u64 {
+    let rnd = if randomize { pages(facts.entropy.mmap, bits) } else { 0 };
+    let size = facts.task_size;
+    if bottom_up {
+        return page_up(size / 3).wrapping_add(rnd);
+    }
+    let pad = (1 << 20) + if randomize { STACK_RND_MASK * PAGE } else { 0 };
+    let gap = stack_limit.checked_add(pad).unwrap_or(stack_limit);
+    let gap = gap.clamp(128 << 20, size / 6 * 5);
+    page_up(size.wrapping_sub(gap).wrapping_sub(rnd))
+}
+
+/// Aligns a PIE's base and turns it into a load bias (ELF-37).
+#[must_use]
+pub fn load_bias(base: u64, align: u64, first_vaddr: u64) -> u64 {
+    page_down((base & !(align.wrapping_sub(1))).wrapping_sub(first_vaddr))
+}
+
+/// Shorthand of this room's failures.
+pub(crate) const fn refuse(stage: Stage, reason: Reason) -> Refusal {
+    Refusal::new(stage, reason)
+}

@@ -1,0 +1,47 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::todo
+)]
+
+extern crate alloc;
+
+pub mod abi;
+mod args;
+pub mod auxv;
+pub mod binfmt;
+mod bprm;
+mod creds;
+mod errno;
+pub mod error;
+pub mod image;
+mod layout;
+pub mod mm;
+mod pipeline;
+mod plan;
+mod reason;
+mod stack;
+pub mod story;
+pub mod world;
+
+pub use args::ArgArea;
+pub use binfmt::{Binfmt, Registry};
+pub use bprm::{Bprm, Exec, File, Privileges, flags};
+pub use creds::NewCreds;
+pub use errno::Errno;
+pub use error::{ExecError, Reason, Stage};
+pub use pipeline::plan;
+pub use plan::{MmFields, Op, Plan, Registers};
+pub use reason::machine_name;
+pub use stack::Stack;
+pub use world::{Facts, World};
+
+/// The formats of the kernel's own list that uexec has, in the kernel's order (PIPE-32).
+pub const KERNEL_FORMATS: Registry<'static> =
+    Registry::new(&[&binfmt::script::Script, &binfmt::elf::Elf]);

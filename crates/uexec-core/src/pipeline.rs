@@ -1,0 +1,359 @@
+//! The way of an exec from a name to a plan, in the kernel's order (PIPE-1 to PIPE-49).
+
+use alloc::vec::Vec;
+
+use crate::abi::{COMM_LEN, STK_LIM, personality};
+use crate::args::ArgArea;
+use crate::auxv::{Auxv, AuxvInput};
+use crate::binfmt::Registry;
+use crate::binfmt::elf::load::Loader;
+use crate::bprm::{self, Bprm, Exec, Privileges};
+use crate::creds::{self, NewCreds};
+use crate::error::{ExecError, Reason, Refusal, Stage};
+use crate::image::Image;
+use crate::layout::Layout;
+use crate::mm::{Backing, Mm, Place, Prot, Vma};
+use crate::plan::{MmFields, Op, Plan, Registers};
+use crate::stack::{self, Stack};
+use crate::story::{Shown, Story, tell};
+use crate::world::{Sysctl, World};
+
+/// Decides what `execveat(2)` would do with this program.
+///
+/// The result is a plan, also when the program cannot be laid out: [`Plan::death`] then says why
+/// it dies. Nothing is changed anywhere; the world is only asked.
+///
+/// # Errors
+/// What the kernel returns before its point of no return, with the reason, the file and the bytes
+/// at fault, and the story so far.
+pub fn plan(
+    exec: Exec,
+    world: &mut dyn World,
+    registry: &Registry<'_>,
+) -> Result<Plan, ExecError> {
+    let story = if exec.untold { Story::untold() } else { Story::default() };
+    let mut start = match begin(&exec, world, story) {
+        Ok(start) => start,
+        Err((refusal, story)) => return Err(ExecError::new(refusal, Vec::new(), story)),
+    };
+    let decided = registry.search_binary_handler(&mut start).and_then(|image| {
+        let creds = creds::decide(start.world, &mut start.story, &start.file, exec.privileges)?;
+        Ok((image, creds))
+    });
+    match decided {
+        Ok((image, creds)) => {
+            let by_fd = exec.path.is_empty();
+            Ok(Layouter::new(start, image, creds, exec.privileges, by_fd).finish())
+        }
+        Err(refusal) => Err(ExecError::new(refusal, start.chain, start.story)),
+    }
+}
+
+/// Everything before the formats are asked: PIPE-2 to PIPE-17.
+fn begin<'w>(
+    exec: &Exec,
+    world: &'w mut dyn World,
+    mut story: Story,
+) -> Result<Bprm<'w>, (Refusal, Story)> {
+    match try_begin(exec, world, &mut story) {
+        Ok((file, args, argc)) => {
+            let filename = exec.filename().into_owned();
+            let synthetic = filename != exec.path;
+            Ok(Bprm {
+                world,
+                story,
+                chain: Vec::new(),
+                interp: filename.clone(),
+                filename,
+                file,
+                head: [0; crate::abi::BINPRM_BUF_SIZE],
+                args,
+                argc,
+                envc: exec.envp.len() as u64,
+                inaccessible: synthetic && exec.fd_cloexec,
+                interp_override: exec.interp.clone(),
+            })
+        }
+        Err(refusal) => Err((refusal, story)),
+    }
+}
+
+fn try_begin(
+    exec: &Exec,
+    world: &mut dyn World,
+    story: &mut Story,
+) -> Result<(bprm::File, ArgArea, u64), Refusal> {
+    let filename = exec.filename();
+    bprm::check_name(exec).map_err(|r| r.of(&filename))?;
+    if world.facts().nproc_exceeded {
+        return Err(Refusal::new(Stage::Path, Reason::ProcessLimit).of(&filename));
+    }
+    let follow = exec.flags & bprm::flags::AT_SYMLINK_NOFOLLOW == 0;
+    let file =
+        bprm::open_exec(world, story, Stage::Open, exec.at, &exec.path, &filename, follow)?;
+    let limits = world.facts().limits;
+    let mut args = ArgArea::new(exec.argv.len(), exec.envp.len(), limits)?;
+    let room = |s: &[Vec<u8>]| s.iter().map(|x| x.len() + 1).sum::<usize>();
+    // Room for all strings and for what a script line adds, if it is at all reasonable.
+    args.reserve((filename.len() + room(&exec.argv) + room(&exec.envp) + 768).min(8 << 20));
+    args.push(&filename, "file name", 0)?;
+    for (i, s) in exec.envp.iter().enumerate().rev() {
+        args.push(s, "environment string", i)?;
+    }
+    for (i, s) in exec.argv.iter().enumerate().rev() {
+        args.push(s, "argument", i)?;
+    }
+    let mut argc = exec.argv.len() as u64;
+    if argc == 0 {
+        args.push(b"", "argument", 0)?;
+        argc = 1;
+        tell!(story, Stage::Args, "PIPE-17", "there are no arguments: an empty one is added");
+    }
+    tell!(
+        story, Stage::Args, "PIPE-22",
+        "{argc} arguments and {} environment strings take {} bytes", exec.envp.len(), args.len()
+    );
+    Ok((file, args, argc))
+}
+
+/// What is after the point of no return.
+struct Layouter<'w> {
+    world: &'w mut dyn World,
+    story: Story,
+    args: ArgArea,
+    argc: u64,
+    envc: u64,
+    plan: Plan,
+    stack_limit: u64,
+}
+
+impl<'w> Layouter<'w> {
+    fn new(
+        bprm: Bprm<'w>,
+        image: Image,
+        creds: NewCreds,
+        policy: Privileges,
+        empty_path: bool,
+    ) -> Layouter<'w> {
+        let Bprm { world, story, chain, filename, file, args, argc, envc, .. } = bprm;
+        // PIPE-30.
+        let by_fd = empty_path && world.facts().since(6, 14);
+        let dentry = if by_fd { world.dentry_name(file.id) } else { None };
+        let name = filename.rsplit(|b| *b == b'/').next().unwrap_or_default();
+        let comm = dentry.as_deref().unwrap_or(name).iter().copied().take(COMM_LEN).collect();
+        let facts = world.facts();
+        let persona = facts.personality & !creds.clear_personality & !personality::READ_IMPLIES_EXEC;
+        let mut stack_limit = facts.limits.stack;
+        if creds.secureexec && policy != Privileges::Ignore {
+            stack_limit = stack_limit.min(STK_LIM);
+        }
+        let mut this = Layouter {
+            plan: Plan {
+                filename,
+                comm,
+                chain,
+                image,
+                creds,
+                personality: persona,
+                vmas: Vec::new(),
+                mm: MmFields::default(),
+                stack: Stack::default(),
+                auxv: Auxv::default(),
+                registers: Registers::default(),
+                ops: Vec::with_capacity(40),
+                death: None,
+                story: Story::untold(),
+            },
+            world,
+            story,
+            args,
+            argc,
+            envc,
+            stack_limit,
+        };
+        this.reset_process();
+        this
+    }
+
+    /// The operations on everything but memory, in the order of PIPE-49.
+    fn reset_process(&mut self) {
+        let facts = self.world.facts();
+        let old = facts.creds.clone();
+        let (persona, limit) = (facts.personality, facts.limits.stack);
+        let plan = &mut self.plan;
+        let creds = &plan.creds;
+        let set_id = old.euid != old.uid || old.egid != old.gid;
+        let dumpable = match set_id || creds.reset_dumpable {
+            true => self.world.sysctl(Sysctl::SuidDumpable).min(2) as u8,
+            false => 1,
+        };
+        let ops = &mut plan.ops;
+        ops.push(Op::PointOfNoReturn);
+        ops.push(Op::EndThreads);
+        ops.push(Op::DropMemory);
+        ops.push(Op::DeleteTimers);
+        let gone = persona & !plan.personality;
+        if gone != 0 {
+            ops.push(Op::Personality(gone));
+        }
+        ops.push(Op::CloseOnExec);
+        if creds.secureexec || creds.reset_dumpable {
+            ops.push(Op::ClearParentDeathSignal);
+        }
+        ops.push(Op::DropSignalStack);
+        ops.push(Op::Comm(plan.comm.clone()));
+        ops.push(Op::ResetSignals);
+        ops.push(Op::Creds);
+        ops.push(Op::Dumpable(dumpable));
+        if self.stack_limit < limit {
+            ops.push(Op::StackLimit(self.stack_limit));
+        }
+    }
+
+    /// Lays memory out; a failure becomes the plan's death.
+    fn finish(mut self) -> Plan {
+        tell!(self.story, Stage::Creds, "PIPE-49", "here lies the point of no return");
+        let mut mm = Mm::new(0, 0, false, 0, self.world.facts().limits);
+        if let Err(refusal) = self.lay_out(&mut mm) {
+            tell!(
+                self.story, refusal.stage, refusal.reason.spec(),
+                "the process dies by SIGSEGV: {}", refusal.reason.why()
+            );
+            self.plan.death = Some(refusal);
+        }
+        self.plan.vmas = mm.vmas().to_vec();
+        self.plan.story = self.story;
+        self.plan
+    }
+
+    fn lay_out(&mut self, mm: &mut Mm) -> Result<(), Refusal> {
+        let Layouter { world, story, plan, stack_limit, .. } = self;
+        let layout = Layout::decide(*world, story, plan.personality, *stack_limit);
+        let facts = world.facts().clone();
+        *mm = layout.new_mm(&facts);
+        let mut ops = core::mem::take(&mut plan.ops);
+
+        // The stack and its strings.
+        let exec_stack = plan.image.stack_exec.unwrap_or(false);
+        let args = core::mem::replace(&mut self.args, ArgArea::empty());
+        let args_len = args.lowest_len(self.argc);
+        let placed =
+            stack::place_strings(args, &layout, &facts, *stack_limit, exec_stack, mm, &mut ops);
+        plan.ops = ops;
+        let mut stack = placed?;
+        (stack.argc, stack.envc) = (self.argc, self.envc);
+        stack.args_len = args_len;
+        stack.filename = stack.end - crate::args::HOLE - plan.filename.len() as u64 - 1;
+        tell!(story, Stage::Stack, "STK-7", "the stack is {}", Range(mm.find(stack.end - 1)));
+
+        // Program and interpreter.
+        let mut loader =
+            Loader { world: *world, mm, ops: &mut plan.ops, read_implies_exec: false };
+        let loaded = loader.program(&plan.image, &layout)?;
+        tell!(
+            story, Stage::Map, "ELF-37",
+            "{} is mapped with load bias {:#x}", Shown(&plan.image.program.file.path),
+            loaded.load_bias
+        );
+        let (base, entry) = match &plan.image.interp {
+            Some(interp) => {
+                let (base, entry) = loader.interp(interp, loaded.load_bias)?;
+                tell!(
+                    story, Stage::MapInterp, "ELF-55",
+                    "its interpreter {} is mapped at {base:#x}", Shown(&interp.file.path)
+                );
+                (base, entry)
+            }
+            None => (0, loaded.entry),
+        };
+
+        // The vdso.
+        let vdso = place_vdso(&facts.vdso, mm, &mut plan.ops)?;
+        if let Some(addr) = vdso {
+            tell!(story, Stage::Map, "STK-36", "the vdso is at {addr:#x}");
+        }
+
+        // The tables.
+        let pairs = Auxv::count(&facts, vdso.is_some(), false);
+        stack::place_tables(&mut stack, &facts, layout.randomize, pairs);
+        let header = plan.image.program.header;
+        plan.auxv = Auxv::build(&facts, &plan.creds, &AuxvInput {
+            sysinfo_ehdr: vdso,
+            phdr: loaded.phdr,
+            phent: header.e_phentsize.into(),
+            phnum: header.e_phnum.into(),
+            base,
+            flags: 0,
+            entry: loaded.entry,
+            random: stack.random,
+            execfn: stack.filename,
+            platform: stack.platform,
+            execfd: None,
+        });
+        plan.stack = stack;
+        stack::write_tables(&stack, &plan.auxv, &facts, *stack_limit, mm, &mut plan.ops)?;
+
+        // The rest.
+        let static_pie = plan.image.program.is_dyn() && plan.image.interp.is_none();
+        let brk = layout.brk(&facts, loaded.bss_end, static_pie);
+        let args_end = stack.args + args_len;
+        plan.mm = MmFields {
+            start_code: loaded.start_code,
+            end_code: loaded.end_code,
+            start_data: loaded.start_data,
+            end_data: loaded.end_data,
+            start_brk: brk,
+            brk,
+            start_stack: stack.rsp,
+            arg_start: stack.args,
+            arg_end: args_end,
+            env_start: args_end,
+            env_end: stack.filename,
+        };
+        if plan.personality & personality::MMAP_PAGE_ZERO != 0 {
+            let prot = Prot::READ | Prot::EXEC;
+            // Errors are ignored (ELF-63).
+            let _ = mm.map(Place::Fixed(0), crate::abi::PAGE, prot, Backing::Anon);
+            plan.ops.push(Op::MapPageZero);
+        }
+        plan.ops.extend([Op::SetMm, Op::DropRseq, Op::Jump]);
+        plan.registers = Registers { rip: entry, rsp: stack.rsp };
+        tell!(story, Stage::Map, "ELF-64", "starts at {entry:#x} with rsp {:#x}", stack.rsp);
+        Ok(())
+    }
+}
+
+/// STK-36: one free search for the whole block.
+fn place_vdso(
+    parts: &[crate::world::VdsoPart],
+    mm: &mut Mm,
+    ops: &mut Vec<Op>,
+) -> Result<Option<u64>, Refusal> {
+    let size: u64 = parts.iter().map(|p| p.len).sum();
+    if size == 0 {
+        return Ok(None);
+    }
+    let start = mm
+        .admit(Place::Free(0), size, Prot::READ, &Backing::Anon, false)
+        .map_err(|reason| Refusal::new(Stage::Map, reason))?;
+    let mut at = start;
+    for p in parts {
+        let backing = Backing::Special(p.name.clone());
+        mm.insert(Vma { start: at, end: at + p.len, prot: p.prot, backing, grows_down: false });
+        at += p.len;
+    }
+    ops.push(Op::MapVdso { addr: start });
+    Ok(parts.last().map(|p| at - p.len))
+}
+
+/// Start and end of a mapping, for the story.
+struct Range<'a>(Option<&'a Vma>);
+
+impl core::fmt::Display for Range<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.0 {
+            Some(v) => write!(f, "{:#x}-{:#x}", v.start, v.end),
+            None => f.write_str("nowhere"),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The story of an exec: every decision, in order, with its cause. Only remembers; decides nothing.
+
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::error::Stage;
+
+/// One file that was asked on the way, and what it turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The name it was opened by.
+    pub path: Vec<u8>,
+    /// The format that took it: `script`, `elf`, …; empty while nobody has.
+    pub format: Cow<'static, str>,
+}
+
+/// One decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When.
+    pub stage: Stage,
+    /// The fact behind it, e.g. `PIPE-10`; empty when none is cited.
+    pub spec: &'static str,
+    /// What was decided and why.
+    pub what: Cow<'static, str>,
+}
+
+/// The decisions so far.
+///
+/// Telling costs an allocation each, so a story can be switched off for speed: it then stays
+/// empty, and every decision is the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Story {
+    events: Vec<Event>,
+    told: bool,
+}
+
+impl Default for Story {
+    fn default() -> Story {
+        Story { events: Vec::new(), told: true }
+    }
+}
+
+impl Story {
+    /// A story that remembers nothing.
+    #[must_use]
+    pub const fn untold() -> Story {
+        Story { events: Vec::new(), told: false }
+    }
+
+    /// Adds a decision.
+    pub fn tell(&mut self, stage: Stage, spec: &'static str, what: fmt::Arguments<'_>) {
+        if self.told {
+            let what = match what.as_str() {
+                Some(text) => Cow::Borrowed(text),
+                None => Cow::Owned(alloc::fmt::format(what)),
+            };
+            self.events.push(Event { stage, spec, what });
+        }
+    }
+
+    /// The decisions, first to last.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+}
+
+/// Tells a decision: `tell!(story, Stage::Open, "PIPE-6", "opened {path}")`.
+macro_rules! tell {
+    ($story:expr, $stage:expr, $spec:expr, $($what:tt)*) => {
+        $story.tell($stage, $spec, core::format_args!($($what)*))
+    };
+}
+pub(crate) use tell;
+
+/// Bytes of a path shown as text, unprintable ones escaped.
+pub struct Shown<'a>(pub &'a [u8]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                if c.is_control() {
+                    write!(f, "{}", c.escape_default())?;
+                } else {
+                    fmt::Write::write_char(f, c)?;
+                }
+            }
+            for b in chunk.invalid() {
+                write!(f, "\\x{b:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}

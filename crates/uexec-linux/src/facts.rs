@@ -1,0 +1,173 @@
+//! Gathers what is known of kernel, processor and caller: the core's [`Facts`].
+
+use std::borrow::Cow;
+
+use rustix::process::{Resource, getrlimit};
+use uexec_core::Errno;
+use uexec_core::abi::{RLIM_INFINITY, TASK_SIZE_4LEVEL, at, personality::ADDR_NO_RANDOMIZE};
+use uexec_core::mm::Prot;
+use uexec_core::world::{Creds, Entropy, Facts, Limits, VdsoPart};
+
+use crate::ffi;
+use crate::maps::OwnMaps;
+
+/// What is known before anything is decided, and where this process's own vdso is.
+#[derive(Clone, Debug)]
+pub(crate) struct Gathered {
+    pub(crate) facts: Facts,
+    /// Start of the vdso block, low end; 0 without one.
+    pub(crate) vdso_start: u64,
+}
+
+/// Asks the kernel.
+pub(crate) fn gather() -> Gathered {
+    let auxv = auxv();
+    let get = |t: u64| auxv.iter().find(|p| p[0] == t).map(|p| p[1]);
+    let own = OwnMaps::ask(get(at::SYSINFO_EHDR).unwrap_or(0));
+    let facts = Facts {
+        kernel: kernel_version(),
+        task_size: TASK_SIZE_4LEVEL,
+        limits: limits(),
+        personality: ffi::personality(),
+        creds: creds(),
+        hwcap: get(at::HWCAP).unwrap_or(0),
+        hwcap2: get(at::HWCAP2),
+        minsigstksz: get(at::MINSIGSTKSZ),
+        rseq: get(at::RSEQ_FEATURE_SIZE).zip(get(at::RSEQ_ALIGN)),
+        clktck: get(at::CLKTCK).unwrap_or(100),
+        platform: b"x86_64".to_vec(),
+        vdso: own.parts,
+        mmap_base: own.mmap_base,
+        entropy: random_entropy(),
+        nproc_exceeded: false,
+    };
+    Gathered { facts, vdso_start: own.vdso_start }
+}
+
+fn auxv() -> Vec<[u64; 2]> {
+    let mut pairs = [[0u64; 2]; 64];
+    if ffi::own_auxv(&mut pairs).is_ok() {
+        return pairs.to_vec();
+    }
+    let bytes = std::fs::read("/proc/self/auxv").unwrap_or_default();
+    let word = |b: &[u8]| u64::from_ne_bytes(b.try_into().unwrap_or_default());
+    bytes.chunks_exact(16).map(|p| [word(&p[..8]), word(&p[8..])]).collect()
+}
+
+fn kernel_version() -> (u16, u16) {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+fn limits() -> Limits {
+    let soft = |r| getrlimit(r).current.unwrap_or(RLIM_INFINITY);
+    Limits {
+        stack: soft(Resource::Stack),
+        data: soft(Resource::Data),
+        address_space: soft(Resource::As),
+    }
+}
+
+fn creds() -> Creds {
+    let (fsuid, fsgid) = ffi::fs_ids();
+    let [effective, permitted, inheritable] = ffi::capget().unwrap_or_default();
+    let (uid, euid, suid) = ffi::res_ids(ffi::Ids::User);
+    let (gid, egid, sgid) = ffi::res_ids(ffi::Ids::Group);
+    let groups = rustix::process::getgroups().unwrap_or_default();
+    const PR_GET_SECUREBITS: u64 = 27;
+    const PR_GET_NO_NEW_PRIVS: u64 = 39;
+    Creds {
+        uid,
+        euid,
+        suid,
+        fsuid,
+        gid,
+        egid,
+        sgid,
+        fsgid,
+        groups: groups.iter().map(|g| g.as_raw()).collect(),
+        inheritable,
+        permitted,
+        effective,
+        securebits: ffi::prctl(PR_GET_SECUREBITS, 0, 0).unwrap_or(0) as u32,
+        no_new_privs: ffi::prctl(PR_GET_NO_NEW_PRIVS, 0, 0) == Ok(1),
+        traced: false,
+        shares_fs: false,
+    }
+}
+
+/// The caller's bounding and ambient sets.
+pub(crate) fn cap_sets() -> (u64, u64) {
+    const PR_CAPBSET_READ: u64 = 23;
+    const PR_CAP_AMBIENT: u64 = 47;
+    const PR_CAP_AMBIENT_IS_SET: u64 = 1;
+    let (mut bounding, mut ambient) = (0, 0);
+    for cap in 0..64 {
+        match ffi::prctl(PR_CAPBSET_READ, cap, 0) {
+            Ok(set) => bounding |= set << cap,
+            Err(_) => break,
+        }
+        if ffi::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, cap) == Ok(1) {
+            ambient |= 1 << cap;
+        }
+    }
+    (bounding, ambient)
+}
+
+/// Draws from the kernel's random numbers.
+pub(crate) fn random_entropy() -> Entropy {
+    let mut bytes = [0u8; 64];
+    let mut done = 0;
+    while done < bytes.len() {
+        match rustix::rand::getrandom(&mut bytes[done..], rustix::rand::GetRandomFlags::empty()) {
+            Ok(n) => done += n,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => break,
+        }
+    }
+    entropy_from(|i| u64::from_ne_bytes(bytes[i * 8..i * 8 + 8].try_into().unwrap_or_default()))
+}
+
+/// Draws that can be repeated: the `SplitMix64` sequence of a seed.
+pub(crate) fn seeded_entropy(seed: u64) -> Entropy {
+    entropy_from(|i| {
+        let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15u64.wrapping_mul(i as u64 + 1));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    })
+}
+
+fn entropy_from(draw: impl Fn(usize) -> u64) -> Entropy {
+    let mut at_random = [0; 16];
+    at_random[..8].copy_from_slice(&draw(6).to_le_bytes());
+    at_random[8..].copy_from_slice(&draw(7).to_le_bytes());
+    Entropy {
+        stack_top: draw(0),
+        stack_top_bytes: draw(1),
+        stack_gap: draw(2),
+        mmap: draw(3),
+        pie: draw(4),
+        brk: draw(5),
+        at_random,
+    }
+}
+
+/// Whether addresses of this very process were randomised by the kernel.
+pub(crate) fn is_randomized(facts: &Facts) -> bool {
+    facts.personality & ADDR_NO_RANDOMIZE == 0
+}
+
+/// Permissions of a vdso part by its name.
+pub(crate) fn part(name: String, len: u64) -> VdsoPart {
+    let code = name == "[vdso]";
+    let prot = if code { Prot::READ | Prot::EXEC } else { Prot::READ };
+    VdsoPart { name: Cow::Owned(name), len, prot }
+}
+
+/// An error of rustix as one of the core's.
+pub(crate) fn errno(e: rustix::io::Errno) -> Errno {
+    Errno(e.raw_os_error() as u16)
+}

@@ -1,0 +1,258 @@
+//! System calls that rustix does not have, each behind a safe function. Nothing is decided here.
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use uexec_core::Errno;
+
+use crate::arch::{nr, syscall6};
+
+fn result(ret: i64) -> Result<u64, Errno> {
+    if (-4095..0).contains(&ret) { Err(Errno(-ret as u16)) } else { Ok(ret as u64) }
+}
+
+/// A system call whose arguments are numbers only.
+///
+/// Callers in this file pass calls that touch no memory of the process.
+fn plain(nr: u64, args: [u64; 6]) -> Result<u64, Errno> {
+    // SAFETY: private to this file, and used only for calls that neither read nor write memory
+    // and do not change mappings.
+    result(unsafe { syscall6(nr, args) })
+}
+
+const AT_EMPTY_PATH: u64 = 0x1000;
+const AT_EACCESS: u64 = 0x200;
+const AT_EXECVE_CHECK: u64 = 0x1_0000;
+
+/// Asks the kernel whether it would execute the open file: `execveat(2)` with
+/// `AT_EXECVE_CHECK`. Nothing is executed: kernels that do not know the flag say `EINVAL`.
+pub(crate) fn execve_check(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let path = c"";
+    let argv = [path.as_ptr() as u64, 0];
+    let args = [
+        fd.as_raw_fd() as u64,
+        path.as_ptr() as u64,
+        argv.as_ptr() as u64,
+        argv[1..].as_ptr() as u64,
+        AT_EMPTY_PATH | AT_EXECVE_CHECK,
+        0,
+    ];
+    // SAFETY: path and both arrays outlive the call; with this flag the kernel never replaces the
+    // process.
+    result(unsafe { syscall6(nr::EXECVEAT, args) }).map(drop)
+}
+
+/// `faccessat2(2)` of an open file: may the effective user execute it?
+pub(crate) fn access_exec(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let args = [fd.as_raw_fd() as u64, c"".as_ptr() as u64, 1, AT_EMPTY_PATH | AT_EACCESS, 0, 0];
+    // SAFETY: the path is a static C string.
+    result(unsafe { syscall6(nr::FACCESSAT2, args) }).map(drop)
+}
+
+/// Reads an extended attribute of an open file; returns how much of `buf` it fills.
+pub(crate) fn fgetxattr(fd: BorrowedFd<'_>, name: &CStr, buf: &mut [u8]) -> Result<usize, Errno> {
+    let args = [
+        fd.as_raw_fd() as u64,
+        name.as_ptr() as u64,
+        buf.as_mut_ptr() as u64,
+        buf.len() as u64,
+        0,
+        0,
+    ];
+    // SAFETY: the kernel writes at most `buf.len()` bytes to `buf`.
+    result(unsafe { syscall6(nr::FGETXATTR, args) }).map(|n| n as usize)
+}
+
+/// Pairs of the auxiliary vector this process was started with (`PR_GET_AUXV`, Linux 6.4).
+pub(crate) fn own_auxv(buf: &mut [[u64; 2]]) -> Result<(), Errno> {
+    const PR_GET_AUXV: u64 = 0x4155_5856;
+    let args = [PR_GET_AUXV, buf.as_mut_ptr() as u64, size_of_val(buf) as u64, 0, 0, 0];
+    // SAFETY: the kernel writes at most so many bytes to `buf`, and any bytes are valid numbers.
+    result(unsafe { syscall6(nr::PRCTL, args) }).map(drop)
+}
+
+/// `struct procmap_query` (`include/uapi/linux/fs.h`, Linux 6.11).
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(crate) struct MapQuery {
+    size: u64,
+    query_flags: u64,
+    query_addr: u64,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) flags: u64,
+    page_size: u64,
+    offset: u64,
+    inode: u64,
+    dev: [u32; 2],
+    name_size: u32,
+    build_id_size: u32,
+    name_addr: u64,
+    build_id_addr: u64,
+}
+
+/// The mapping that covers `addr` or is the next above it, asked of an open `/proc/PID/maps`,
+/// with its name.
+pub(crate) fn map_query(
+    fd: BorrowedFd<'_>,
+    addr: u64,
+    name: &mut [u8; 32],
+) -> Result<MapQuery, Errno> {
+    const PROCMAP_QUERY: u64 = 0xc068_6611;
+    const COVERING_OR_NEXT: u64 = 0x10;
+    let mut query = MapQuery {
+        size: size_of::<MapQuery>() as u64,
+        query_flags: COVERING_OR_NEXT,
+        query_addr: addr,
+        name_size: name.len() as u32,
+        name_addr: name.as_mut_ptr() as u64,
+        ..MapQuery::default()
+    };
+    let args = [fd.as_raw_fd() as u64, PROCMAP_QUERY, (&raw mut query) as u64, 0, 0, 0];
+    // SAFETY: the kernel writes to `query` and at most `name.len()` bytes to `name`.
+    result(unsafe { syscall6(nr::IOCTL, args) })?;
+    Ok(query)
+}
+
+/// Effective, permitted and inheritable capabilities of this thread.
+pub(crate) fn capget() -> Result<[u64; 3], Errno> {
+    let header = crate::lower::CAP_HEADER;
+    let mut data = [[0u32; 3]; 2];
+    let args =
+        [(&raw const header) as u64, (&raw mut data) as u64, 0, 0, 0, 0];
+    // SAFETY: version 3 reads the 8-byte header and writes two triples of words.
+    result(unsafe { syscall6(nr::CAPGET, args) })?;
+    let word = |i: usize| u64::from(data[0][i]) | u64::from(data[1][i]) << 32;
+    Ok([word(0), word(1), word(2)])
+}
+
+/// `prctl(2)` with numbers only.
+pub(crate) fn prctl(option: u64, a: u64, b: u64) -> Result<u64, Errno> {
+    plain(nr::PRCTL, [option, a, b, 0, 0, 0])
+}
+
+/// `personality(2)` that asks.
+pub(crate) fn personality() -> u32 {
+    plain(nr::PERSONALITY, [0xffff_ffff, 0, 0, 0, 0, 0]).unwrap_or(0) as u32
+}
+
+/// `personality(2)` that sets.
+pub(crate) fn set_personality(persona: u32) -> Result<(), Errno> {
+    plain(nr::PERSONALITY, [persona.into(), 0, 0, 0, 0, 0]).map(drop)
+}
+
+/// File-system user and group id of this thread (`setfsuid(2)` with an id that cannot be).
+pub(crate) fn fs_ids() -> (u32, u32) {
+    let ask = |nr| plain(nr, [u64::from(u32::MAX), 0, 0, 0, 0, 0]).unwrap_or(0) as u32;
+    (ask(nr::SETFSUID), ask(nr::SETFSGID))
+}
+
+/// Which ids are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ids {
+    User,
+    Group,
+}
+
+/// Real, effective and saved id (`getresuid(2)`, `getresgid(2)`).
+pub(crate) fn res_ids(which: Ids) -> (u32, u32, u32) {
+    let mut ids = [0u32; 3];
+    let [r, e, s] = &mut ids;
+    let nr = if which == Ids::User { nr::GETRESUID } else { nr::GETRESGID };
+    let args = [(r as *mut u32) as u64, (e as *mut u32) as u64, (s as *mut u32) as u64, 0, 0, 0];
+    // SAFETY: the kernel writes one 32-bit id to each of three valid places.
+    let _ = result(unsafe { syscall6(nr, args) });
+    (ids[0], ids[1], ids[2])
+}
+
+/// What this process does on a signal: 0 default, 1 ignored, else the handler's address.
+pub(crate) fn signal_handler(signal: u64) -> Result<u64, Errno> {
+    let mut action = [0u64; 4];
+    let args = [signal, 0, (&raw mut action) as u64, 8, 0, 0];
+    // SAFETY: only asks; the kernel writes its 32-byte `struct sigaction`.
+    result(unsafe { syscall6(nr::RT_SIGACTION, args) })?;
+    Ok(action[0])
+}
+
+/// This thread's signal mask.
+pub(crate) fn signal_mask() -> u64 {
+    let mut mask = 0u64;
+    let args = [0, 0, (&raw mut mask) as u64, 8, 0, 0];
+    // SAFETY: only asks; the kernel writes 8 bytes.
+    let _ = result(unsafe { syscall6(nr::RT_SIGPROCMASK, args) });
+    mask
+}
+
+/// Dies by `SIGSEGV` with the default action and without a core dump, as a process does whose
+/// exec fails after the point of no return (PIPE-50).
+pub(crate) fn die_by_segv() -> ! {
+    const PR_SET_DUMPABLE: u64 = 4;
+    const SIGSEGV: u64 = 11;
+    let _ = prctl(PR_SET_DUMPABLE, 0, 0);
+    let default = [0u64; 4];
+    // SAFETY: sets the default action from a valid 32-byte `struct sigaction`.
+    let _ = unsafe { syscall6(nr::RT_SIGACTION, [SIGSEGV, (&raw const default) as u64, 0, 8, 0, 0]) };
+    let none = !(1u64 << (SIGSEGV - 1));
+    // SAFETY: SIG_SETMASK from a valid 8-byte set.
+    let _ = unsafe { syscall6(nr::RT_SIGPROCMASK, [2, (&raw const none) as u64, 0, 8, 0, 0]) };
+    let pid = rustix::process::getpid();
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::SEGV);
+    // Unreachable unless somebody catches what cannot be caught.
+    std::process::abort()
+}
+
+
+/// Bytes of this process's memory that stay as they are for its whole life: the vdso's code.
+///
+/// `None` when `addr` is 0 or the length is unreasonable.
+pub(crate) fn vdso_code(addr: u64, len: u64) -> Option<&'static [u8]> {
+    if addr == 0 || !(4096..=1 << 20).contains(&len) {
+        return None;
+    }
+    // SAFETY: the kernel maps the vdso readable at the address it gave in AT_SYSINFO_EHDR, so
+    // long as it says; the bytes are never written.
+    Some(unsafe { std::slice::from_raw_parts(addr as *const u8, len as usize) })
+}
+
+/// A descriptor by its number, for the length of one exec; `None` for a negative number.
+///
+/// It may turn out not to be open: every call then answers `EBADF`.
+pub(crate) fn borrow_fd(fd: i32) -> Option<BorrowedFd<'static>> {
+    if fd < 0 {
+        return None;
+    }
+    // SAFETY: not -1; it is only handed to system calls while the caller's exec is going on, and
+    // the caller owns it.
+    Some(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// Where libc has registered this thread's restartable sequence area; 0 when it has none or says
+/// nothing about it (glibc before 2.35).
+pub(crate) fn rseq_area() -> u64 {
+    crate::arch::rseq_area()
+}
+
+/// The C library's environment as it stands.
+pub(crate) fn environment() -> Vec<Vec<u8>> {
+    unsafe extern "C" {
+        static environ: *const *const std::ffi::c_char;
+    }
+    let mut found = Vec::new();
+    // SAFETY: `environ` is the C library's; it is only written by setenv(3) and its like, which
+    // Rust code must not call while others read it.
+    let mut next = unsafe { environ };
+    if next.is_null() {
+        return found;
+    }
+    loop {
+        // SAFETY: not past the final null pointer, where the loop ends.
+        let text = unsafe { *next };
+        if text.is_null() {
+            return found;
+        }
+        // SAFETY: every entry is a C string.
+        found.push(unsafe { CStr::from_ptr(text) }.to_bytes().to_vec());
+        // SAFETY: this entry was not the last.
+        next = unsafe { next.add(1) };
+    }
+}

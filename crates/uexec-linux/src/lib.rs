@@ -1,0 +1,41 @@
+#![doc = include_str!("../README.md")]
+#![deny(unsafe_code)]
+
+#[allow(unsafe_code, reason = "raw system calls, trampoline and jump")]
+mod arch;
+#[allow(unsafe_code, reason = "maps the region the trampoline runs in, and enters it")]
+mod carry;
+mod facts;
+#[allow(unsafe_code, reason = "system calls that rustix does not have")]
+mod ffi;
+mod gadget;
+mod host;
+mod lower;
+mod maps;
+mod process;
+
+pub use carry::{Prepared, prepare};
+pub use host::{Host, is_cloexec};
+pub use lower::Difference;
+pub use process::Caller;
+pub use uexec_core as core;
+
+/// Ends this process as the kernel ends one whose exec fails after the point of no return: by
+/// `SIGSEGV`, without a core dump.
+pub fn die() -> ! {
+    ffi::die_by_segv()
+}
+
+/// Sets `personality(2)` of this process.
+///
+/// # Errors
+/// Those of the call.
+pub fn set_personality(persona: u32) -> Result<(), uexec_core::Errno> {
+    ffi::set_personality(persona)
+}
+
+/// The environment of this process, byte for byte as it is, strings without `=` included.
+#[must_use]
+pub fn environment() -> Vec<Vec<u8>> {
+    ffi::environment()
+}

@@ -1,0 +1,82 @@
+//! The caller as it is now: what of it an exec has to reset. Only looks.
+
+use uexec_core::{Errno, ExecError};
+
+use crate::ffi;
+
+/// What is known of the calling process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Signal mask, kept by the new program.
+    pub(crate) mask: u64,
+    /// Signals with a handler.
+    pub(crate) handled: Vec<u64>,
+    /// Descriptors that are close-on-exec.
+    pub(crate) cloexec: Vec<i32>,
+    /// POSIX timers.
+    pub(crate) timers: Vec<u64>,
+    /// Where the restartable sequence area is registered; 0 for none.
+    pub(crate) rseq: u64,
+    /// Nothing but what a fresh process has needs to be reset.
+    pub(crate) fresh: bool,
+}
+
+impl Caller {
+    /// A process that the kernel's exec has just started and that has since done nothing but
+    /// prepare this: no handlers, timers, threads or descriptors of its own.
+    #[must_use]
+    pub fn fresh() -> Caller {
+        Caller {
+            mask: ffi::signal_mask(),
+            handled: Vec::new(),
+            cloexec: Vec::new(),
+            timers: Vec::new(),
+            rseq: ffi::rseq_area(),
+            fresh: true,
+        }
+    }
+
+    /// Any single-threaded process.
+    ///
+    /// # Errors
+    /// `EAGAIN` when the process has other threads, which cannot be ended yet.
+    pub fn any() -> Result<Caller, ExecError> {
+        let fail = |call, errno| ExecError::host(call, errno);
+        // One entry per thread, and two for the directory itself.
+        let tasks = rustix::fs::stat(c"/proc/self/task")
+            .map_err(|e| fail("stat of /proc/self/task", crate::facts::errno(e)))?;
+        if tasks.st_nlink > 3 {
+            return Err(fail("exec from a process with other threads", Errno::EAGAIN));
+        }
+        let handled = (1..=64).filter(|s| ffi::signal_handler(*s).is_ok_and(|h| h > 1)).collect();
+        Ok(Caller {
+            handled,
+            cloexec: cloexec_descriptors().map_err(|e| fail("reading /proc/self/fd", e))?,
+            timers: posix_timers(),
+            fresh: false,
+            ..Caller::fresh()
+        })
+    }
+}
+
+fn cloexec_descriptors() -> Result<Vec<i32>, Errno> {
+    use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = openat(CWD, c"/proc/self/fd", flags, Mode::empty()).map_err(crate::facts::errno)?;
+    let mut buf = [const { std::mem::MaybeUninit::uninit() }; 4096];
+    let mut entries = RawDir::new(&dir, &mut buf);
+    let mut found = Vec::new();
+    while let Some(entry) = entries.next() {
+        let entry = entry.map_err(crate::facts::errno)?;
+        let number = entry.file_name().to_str().ok().and_then(|n| n.parse::<i32>().ok());
+        found.extend(number.filter(|fd| crate::host::is_cloexec(*fd) == Some(true)));
+    }
+    Ok(found)
+}
+
+/// Ids of POSIX timers. Where the kernel does not list them there are none to be found, and they
+/// are removed with the process only.
+fn posix_timers() -> Vec<u64> {
+    let text = std::fs::read_to_string("/proc/self/timers").unwrap_or_default();
+    text.lines().filter_map(|l| l.strip_prefix("ID: ")?.trim().parse().ok()).collect()
+}
