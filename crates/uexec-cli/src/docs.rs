@@ -11,7 +11,9 @@ use crate::args::Cli;
 pub(crate) fn man(dir: Option<&Path>) -> u8 {
     let command = Cli::command();
     let done = match dir {
-        Some(dir) => std::fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(command, dir)),
+        Some(dir) => {
+            std::fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(command, dir))
+        }
         None => {
             let mut page = Vec::new();
             clap_mangen::Man::new(command)

@@ -48,7 +48,8 @@ pub(crate) fn text(name: &[u8], failed: &Failed) -> String {
 
 /// The bytes at fault with a marker under them: a line of text for scripts, else a hex dump.
 fn excerpt(file: &[u8], span: Span, stage: Stage) -> Option<String> {
-    let path = std::path::Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(file));
+    let path =
+        std::path::Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(file));
     if !std::fs::metadata(path).ok()?.is_file() {
         return None;
     }

@@ -25,7 +25,7 @@ pub struct ArgArea {
 }
 
 /// Bytes between the strings and the end of the stack (STK-1).
-pub const HOLE: u64 = 8;
+pub(crate) const HOLE: u64 = 8;
 
 impl ArgArea {
     /// Counts both arrays and takes their pointers off the limit.

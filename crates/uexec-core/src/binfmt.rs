@@ -100,8 +100,12 @@ impl<'a> Registry<'a> {
             match verdict {
                 Verdict::NotMine(refusal) => {
                     tell!(
-                        bprm.story, Stage::Search, "PIPE-32",
-                        "{}: not mine: {}", format.name(), refusal.reason.why()
+                        bprm.story,
+                        Stage::Search,
+                        "PIPE-32",
+                        "{}: not mine: {}",
+                        format.name(),
+                        refusal.reason.why()
                     );
                     // A format that knew the magic knows best why it is not a program.
                     if !matches!(refusal.reason, Reason::NotElf | Reason::NoFormat { .. }) {
@@ -113,8 +117,12 @@ impl<'a> Registry<'a> {
                         link.format = format.name();
                     }
                     tell!(
-                        bprm.story, Stage::Search, "PIPE-32",
-                        "{}: {} is mine", format.name(), Shown(&bprm.interp)
+                        bprm.story,
+                        Stage::Search,
+                        "PIPE-32",
+                        "{}: {} is mine",
+                        format.name(),
+                        Shown(&bprm.interp)
                     );
                     return Ok(mine);
                 }

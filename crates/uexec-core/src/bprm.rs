@@ -4,7 +4,7 @@
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-use crate::abi::{BINPRM_BUF_SIZE, PATH_MAX, PAGE};
+use crate::abi::{BINPRM_BUF_SIZE, PAGE, PATH_MAX};
 use crate::args::ArgArea;
 use crate::error::{Errno, FileKind, Reason, Refusal, Stage};
 use crate::story::{Link, Shown, Story, tell};
@@ -68,7 +68,9 @@ impl Exec {
     #[must_use]
     pub fn filename(&self) -> Cow<'_, [u8]> {
         match self.at {
-            At::Fd(fd) if self.path.is_empty() => alloc::format!("/dev/fd/{fd}").into_bytes().into(),
+            At::Fd(fd) if self.path.is_empty() => {
+                alloc::format!("/dev/fd/{fd}").into_bytes().into()
+            }
             At::Fd(fd) if !self.path.starts_with(b"/") => {
                 let mut name = alloc::format!("/dev/fd/{fd}/").into_bytes();
                 name.extend_from_slice(&self.path);
@@ -242,9 +244,13 @@ pub(crate) fn open_exec(
         })
     })?;
     tell!(
-        story, stage, "PIPE-6",
+        story,
+        stage,
+        "PIPE-6",
         "opened {}: regular file, {} bytes, mode {:04o}, may be executed",
-        Shown(shown), stat.size, stat.mode
+        Shown(shown),
+        stat.size,
+        stat.mode
     );
     Ok(File { id, path: shown.to_vec(), stat })
 }

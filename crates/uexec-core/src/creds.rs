@@ -63,10 +63,8 @@ fn decode_caps(xattr: &[u8]) -> Option<FileCaps> {
     if xattr.len() != size {
         return None;
     }
-    let mut caps = FileCaps {
-        effective: magic as u32 & VFS_CAP_FLAGS_EFFECTIVE != 0,
-        ..FileCaps::default()
-    };
+    let mut caps =
+        FileCaps { effective: magic as u32 & VFS_CAP_FLAGS_EFFECTIVE != 0, ..FileCaps::default() };
     for i in 0..words {
         caps.permitted |= word(1 + 2 * i)? << (32 * i);
         caps.inheritable |= word(2 + 2 * i)? << (32 * i);
@@ -154,9 +152,15 @@ pub(crate) fn decide(
         || new.egid != old.fsgid
         || new.permitted & !old.permitted != 0;
     tell!(
-        story, Stage::Creds, "PIPE-46",
+        story,
+        Stage::Creds,
+        "PIPE-46",
         "runs as user {} (effective {}), group {} (effective {}){}",
-        new.uid, new.euid, new.gid, new.egid, if new.secureexec { ", AT_SECURE 1" } else { "" }
+        new.uid,
+        new.euid,
+        new.gid,
+        new.egid,
+        if new.secureexec { ", AT_SECURE 1" } else { "" }
     );
     if policy == Privileges::Refuse {
         refuse_privilege(&old, &new, fcaps.is_some()).map_err(refuse)?;

@@ -46,8 +46,7 @@ impl Layout {
             (true, None) => world.sysctl(Sysctl::MmapRndBits),
             _ => 0,
         };
-        let min_addr =
-            if world.facts().raw_io() { 0 } else { world.sysctl(Sysctl::MmapMinAddr) };
+        let min_addr = if world.facts().raw_io() { 0 } else { world.sysctl(Sysctl::MmapMinAddr) };
         let facts = world.facts();
         let layout = Layout {
             randomize,
@@ -59,10 +58,14 @@ impl Layout {
             min_addr,
         };
         tell!(
-            story, Stage::Stack, "STK-31",
+            story,
+            Stage::Stack,
+            "STK-31",
             "addresses are {}randomised; the stack ends at {:#x}, mappings {} {:#x}",
-            if randomize { "" } else { "not " }, layout.stack_end,
-            if bottom_up { "start at" } else { "end at" }, layout.mmap_base
+            if randomize { "" } else { "not " },
+            layout.stack_end,
+            if bottom_up { "start at" } else { "end at" },
+            layout.mmap_base
         );
         layout
     }
@@ -135,7 +138,7 @@ fn mmap_base(facts: &Facts, randomize: bool, bits: u64, bottom_up: bool, stack_l
 
 /// Aligns a PIE's base and turns it into a load bias (ELF-37).
 #[must_use]
-pub fn load_bias(base: u64, align: u64, first_vaddr: u64) -> u64 {
+pub(crate) fn load_bias(base: u64, align: u64, first_vaddr: u64) -> u64 {
     page_down((base & !(align.wrapping_sub(1))).wrapping_sub(first_vaddr))
 }
 

@@ -26,11 +26,7 @@ use crate::world::{Sysctl, World};
 /// # Errors
 /// What the kernel returns before its point of no return, with the reason, the file and the bytes
 /// at fault, and the story so far.
-pub fn plan(
-    exec: Exec,
-    world: &mut dyn World,
-    registry: &Registry<'_>,
-) -> Result<Plan, ExecError> {
+pub fn plan(exec: Exec, world: &mut dyn World, registry: &Registry<'_>) -> Result<Plan, ExecError> {
     let story = if exec.untold { Story::untold() } else { Story::default() };
     let mut start = match begin(&exec, world, story) {
         Ok(start) => start,
@@ -89,8 +85,7 @@ fn try_begin(
         return Err(Refusal::new(Stage::Path, Reason::ProcessLimit).of(&filename));
     }
     let follow = exec.flags & bprm::flags::AT_SYMLINK_NOFOLLOW == 0;
-    let file =
-        bprm::open_exec(world, story, Stage::Open, exec.at, &exec.path, &filename, follow)?;
+    let file = bprm::open_exec(world, story, Stage::Open, exec.at, &exec.path, &filename, follow)?;
     let limits = world.facts().limits;
     let mut args = ArgArea::new(exec.argv.len(), exec.envp.len(), limits)?;
     let room = |s: &[Vec<u8>]| s.iter().map(|x| x.len() + 1).sum::<usize>();
@@ -110,8 +105,12 @@ fn try_begin(
         tell!(story, Stage::Args, "PIPE-17", "there are no arguments: an empty one is added");
     }
     tell!(
-        story, Stage::Args, "PIPE-22",
-        "{argc} arguments and {} environment strings take {} bytes", exec.envp.len(), args.len()
+        story,
+        Stage::Args,
+        "PIPE-22",
+        "{argc} arguments and {} environment strings take {} bytes",
+        exec.envp.len(),
+        args.len()
     );
     Ok((file, args, argc))
 }
@@ -142,7 +141,8 @@ impl<'w> Layouter<'w> {
         let name = filename.rsplit(|b| *b == b'/').next().unwrap_or_default();
         let comm = dentry.as_deref().unwrap_or(name).iter().copied().take(COMM_LEN).collect();
         let facts = world.facts();
-        let persona = facts.personality & !creds.clear_personality & !personality::READ_IMPLIES_EXEC;
+        let persona =
+            facts.personality & !creds.clear_personality & !personality::READ_IMPLIES_EXEC;
         let mut stack_limit = facts.limits.stack;
         if creds.secureexec && policy != Privileges::Ignore {
             stack_limit = stack_limit.min(STK_LIM);
@@ -216,8 +216,11 @@ impl<'w> Layouter<'w> {
         let mut mm = Mm::new(0, 0, false, 0, self.world.facts().limits);
         if let Err(refusal) = self.lay_out(&mut mm) {
             tell!(
-                self.story, refusal.stage, refusal.reason.spec(),
-                "the process dies by SIGSEGV: {}", refusal.reason.why()
+                self.story,
+                refusal.stage,
+                refusal.reason.spec(),
+                "the process dies by SIGSEGV: {}",
+                refusal.reason.why()
             );
             self.plan.death = Some(refusal);
         }
@@ -247,20 +250,25 @@ impl<'w> Layouter<'w> {
         tell!(story, Stage::Stack, "STK-7", "the stack is {}", Range(mm.find(stack.end - 1)));
 
         // Program and interpreter.
-        let mut loader =
-            Loader { world: *world, mm, ops: &mut plan.ops, read_implies_exec: false };
+        let mut loader = Loader { world: *world, mm, ops: &mut plan.ops, read_implies_exec: false };
         let loaded = loader.program(&plan.image, &layout)?;
         tell!(
-            story, Stage::Map, "ELF-37",
-            "{} is mapped with load bias {:#x}", Shown(&plan.image.program.file.path),
+            story,
+            Stage::Map,
+            "ELF-37",
+            "{} is mapped with load bias {:#x}",
+            Shown(&plan.image.program.file.path),
             loaded.load_bias
         );
         let (base, entry) = match &plan.image.interp {
             Some(interp) => {
                 let (base, entry) = loader.interp(interp, loaded.load_bias)?;
                 tell!(
-                    story, Stage::MapInterp, "ELF-55",
-                    "its interpreter {} is mapped at {base:#x}", Shown(&interp.file.path)
+                    story,
+                    Stage::MapInterp,
+                    "ELF-55",
+                    "its interpreter {} is mapped at {base:#x}",
+                    Shown(&interp.file.path)
                 );
                 (base, entry)
             }
@@ -277,19 +285,23 @@ impl<'w> Layouter<'w> {
         let pairs = Auxv::count(&facts, vdso.is_some(), false);
         stack::place_tables(&mut stack, &facts, layout.randomize, pairs);
         let header = plan.image.program.header;
-        plan.auxv = Auxv::build(&facts, &plan.creds, &AuxvInput {
-            sysinfo_ehdr: vdso,
-            phdr: loaded.phdr,
-            phent: header.e_phentsize.into(),
-            phnum: header.e_phnum.into(),
-            base,
-            flags: 0,
-            entry: loaded.entry,
-            random: stack.random,
-            execfn: stack.filename,
-            platform: stack.platform,
-            execfd: None,
-        });
+        plan.auxv = Auxv::build(
+            &facts,
+            &plan.creds,
+            &AuxvInput {
+                sysinfo_ehdr: vdso,
+                phdr: loaded.phdr,
+                phent: header.e_phentsize.into(),
+                phnum: header.e_phnum.into(),
+                base,
+                flags: 0,
+                entry: loaded.entry,
+                random: stack.random,
+                execfn: stack.filename,
+                platform: stack.platform,
+                execfd: None,
+            },
+        );
         plan.stack = stack;
         stack::write_tables(&stack, &plan.auxv, &facts, *stack_limit, mm, &mut plan.ops)?;
 

@@ -18,22 +18,41 @@ impl Reason {
             ProcessLimit => Errno::EAGAIN,
             Walk { errno } | Policy { errno } | Io { errno } | Host { errno, .. } => *errno,
             SymlinkRefused | TooManyRewrites => Errno::ELOOP,
-            NotRegular { .. } | NoexecMount | NoExecBit { .. } | NoPermission { .. }
+            NotRegular { .. }
+            | NoexecMount
+            | NoExecBit { .. }
+            | NoPermission { .. }
             | Unreadable => Errno::EACCES,
             TextBusy => Errno::ETXTBSY,
-            TooManyStrings { .. } | StringTooLong { .. } | ArgsTooLong { .. }
+            TooManyStrings { .. }
+            | StringTooLong { .. }
+            | ArgsTooLong { .. }
             | StackTooSmall { .. } => Errno::E2BIG,
-            NoFormat { .. } | ScriptNoInterpreter | ScriptNameUnterminated | NotElf
-            | ElfType { .. } | ElfMachine { .. } | ElfPhentsize { .. } | ElfPhnum { .. }
-            | ElfPhdrs { .. } | InterpSize { .. } | InterpUnterminated { .. } => Errno::ENOEXEC,
+            NoFormat { .. }
+            | ScriptNoInterpreter
+            | ScriptNameUnterminated
+            | NotElf
+            | ElfType { .. }
+            | ElfMachine { .. }
+            | ElfPhentsize { .. }
+            | ElfPhnum { .. }
+            | ElfPhdrs { .. }
+            | InterpSize { .. }
+            | InterpUnterminated { .. } => Errno::ENOEXEC,
             InterpOutside { .. } | InterpShort { .. } => Errno::EIO,
             InterpBad { .. } => Errno::ELIBBAD,
             CapsNotGranted { .. } | Privilege { .. } | PrivilegeCaps { .. } => Errno::EPERM,
-            BadFlags { .. } | NulInString { .. } | InterpOffset { .. } | CapsMalformed
-            | NoLoadSegments | TotalSizeZero | OffsetIncongruent { .. } | OffsetNegative { .. }
-            | FileszOverMemsz { .. } | BeyondTaskSize { .. } | StackOverwritten { .. } => {
-                Errno::EINVAL
-            }
+            BadFlags { .. }
+            | NulInString { .. }
+            | InterpOffset { .. }
+            | CapsMalformed
+            | NoLoadSegments
+            | TotalSizeZero
+            | OffsetIncongruent { .. }
+            | OffsetNegative { .. }
+            | FileszOverMemsz { .. }
+            | BeyondTaskSize { .. }
+            | StackOverwritten { .. } => Errno::EINVAL,
             Collision { .. } => Errno::EEXIST,
             BelowMmapMin { .. } | InterpType { .. } => Errno::EPERM,
             NoAddressSpace { .. } | Rlimit { .. } => Errno::ENOMEM,
@@ -143,8 +162,12 @@ impl Reason {
             }
             ElfType { e_type: 1 } => "this is an object file: link it first",
             ElfType { .. } => "this is not a program",
-            ElfMachine { .. } => "it is for another processor: use a build for x86-64, or qemu-user",
-            InterpSize { .. } | InterpOffset { .. } | InterpOutside { .. }
+            ElfMachine { .. } => {
+                "it is for another processor: use a build for x86-64, or qemu-user"
+            }
+            InterpSize { .. }
+            | InterpOffset { .. }
+            | InterpOutside { .. }
             | InterpUnterminated { .. } => "the file is damaged: build or copy it again",
             InterpShort { .. } | InterpBad { .. } | InterpType { .. } | NoLoadSegments => {
                 "name a working dynamic loader with --interp, or patchelf --set-interpreter"
@@ -154,10 +177,12 @@ impl Reason {
             Privilege { .. } | PrivilegeCaps { .. } => {
                 "run it unprivileged with --no-privileges, or let the kernel run it"
             }
-            TotalSizeZero | OffsetIncongruent { .. } | OffsetNegative { .. }
-            | FileszOverMemsz { .. } | BeyondTaskSize { .. } | BssBeyondEof { .. } => {
-                "the program header is wrong: build or copy the file again"
-            }
+            TotalSizeZero
+            | OffsetIncongruent { .. }
+            | OffsetNegative { .. }
+            | FileszOverMemsz { .. }
+            | BeyondTaskSize { .. }
+            | BssBeyondEof { .. } => "the program header is wrong: build or copy the file again",
             Collision { .. } | StackOverwritten { .. } | NoAddressSpace { .. } => {
                 "link the program at another address"
             }

@@ -194,9 +194,7 @@ fn strings_in_memory(stack: &Stack, mm: &Mm, ops: &[Op]) -> Option<Vec<u64>> {
     let mut at = stack.args;
     // Reads a byte as the operations leave it. Only the stack's own bytes and zero pages are
     // known here; a file mapped over the strings is taken as "not strings".
-    let whole = mm
-        .overlapping(stack.args, stack.end)
-        .all(|v| v.grows_down);
+    let whole = mm.overlapping(stack.args, stack.end).all(|v| v.grows_down);
     let image = ops.iter().find_map(|op| match op {
         Op::Copy { addr, bytes } if *addr <= stack.args => {
             bytes.get(usize::try_from(stack.args - *addr).ok()?..)

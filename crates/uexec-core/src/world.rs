@@ -143,11 +143,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits {
-            stack: abi::STK_LIM,
-            data: abi::RLIM_INFINITY,
-            address_space: abi::RLIM_INFINITY,
-        }
+        Limits { stack: abi::STK_LIM, data: abi::RLIM_INFINITY, address_space: abi::RLIM_INFINITY }
     }
 }
 
@@ -257,11 +253,7 @@ impl Facts {
             task_size: abi::TASK_SIZE_4LEVEL,
             limits: Limits::default(),
             personality: abi::personality::ADDR_NO_RANDOMIZE,
-            creds: Creds {
-                permitted: (1 << 41) - 1,
-                effective: (1 << 41) - 1,
-                ..Creds::default()
-            },
+            creds: Creds { permitted: (1 << 41) - 1, effective: (1 << 41) - 1, ..Creds::default() },
             hwcap: 0x178b_fbff,
             hwcap2: Some(2),
             minsigstksz: Some(0xd30),

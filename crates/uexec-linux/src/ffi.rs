@@ -118,8 +118,7 @@ pub(crate) fn map_query(
 pub(crate) fn capget() -> Result<[u64; 3], Errno> {
     let header = crate::lower::CAP_HEADER;
     let mut data = [[0u32; 3]; 2];
-    let args =
-        [(&raw const header) as u64, (&raw mut data) as u64, 0, 0, 0, 0];
+    let args = [(&raw const header) as u64, (&raw mut data) as u64, 0, 0, 0, 0];
     // SAFETY: version 3 reads the 8-byte header and writes two triples of words.
     result(unsafe { syscall6(nr::CAPGET, args) })?;
     let word = |i: usize| u64::from(data[0][i]) | u64::from(data[1][i]) << 32;
@@ -191,7 +190,8 @@ pub(crate) fn die_by_segv() -> ! {
     let _ = prctl(PR_SET_DUMPABLE, 0, 0);
     let default = [0u64; 4];
     // SAFETY: sets the default action from a valid 32-byte `struct sigaction`.
-    let _ = unsafe { syscall6(nr::RT_SIGACTION, [SIGSEGV, (&raw const default) as u64, 0, 8, 0, 0]) };
+    let _ =
+        unsafe { syscall6(nr::RT_SIGACTION, [SIGSEGV, (&raw const default) as u64, 0, 8, 0, 0]) };
     let none = !(1u64 << (SIGSEGV - 1));
     // SAFETY: SIG_SETMASK from a valid 8-byte set.
     let _ = unsafe { syscall6(nr::RT_SIGPROCMASK, [2, (&raw const none) as u64, 0, 8, 0, 0]) };
@@ -200,7 +200,6 @@ pub(crate) fn die_by_segv() -> ! {
     // Unreachable unless somebody catches what cannot be caught.
     std::process::abort()
 }
-
 
 /// Bytes of this process's memory that stay as they are for its whole life: the vdso's code.
 ///

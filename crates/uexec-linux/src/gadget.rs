@@ -55,7 +55,9 @@ fn decode(code: &[u8], offset: usize) -> Option<Exit> {
                 1
             }
             // lea rsp, [rbp - disp8]
-            [0x48, 0x8d, 0x65, disp, ..] if exit.skip == 0 && exit.rbp.is_none() && *disp >= 0x80 => {
+            [0x48, 0x8d, 0x65, disp, ..]
+                if exit.skip == 0 && exit.rbp.is_none() && *disp >= 0x80 =>
+            {
                 exit.rbp = Some(u64::from(disp.wrapping_neg()));
                 4
             }

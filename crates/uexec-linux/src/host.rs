@@ -191,7 +191,8 @@ impl World for Host {
             // ext2/3/4, xfs, btrfs, erofs, fuse (statfs(2)).
             [0xef53, 0x5846_5342, 0x9123_683e, 0xe0f5_e1e2, 0x6573_5546]
                 .contains(&(s.f_type as u64))
-        }) && std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists();
+        }) && std::path::Path::new("/sys/kernel/mm/transparent_hugepage")
+            .exists();
         Mount { nosuid, huge_aligned }
     }
 

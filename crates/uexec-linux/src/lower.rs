@@ -9,10 +9,10 @@ use uexec_core::world::World;
 use uexec_core::{Errno, ExecError, MmFields, Op, Plan};
 
 use crate::arch::{Frame, Kind, MicroOp, nr, trampoline};
+use crate::ffi;
 use crate::gadget::{Exit, find_exit};
 use crate::host::Host;
 use crate::process::Caller;
-use crate::ffi;
 
 /// `_LINUX_CAPABILITY_VERSION_3` and "this thread" (`capget(2)`).
 pub(crate) const CAP_HEADER: [u32; 2] = [0x2008_0522, 0];
@@ -101,17 +101,21 @@ pub(crate) fn lower(
     base: u64,
 ) -> Result<Lowered, ExecError> {
     let (data, ops) = (Vec::with_capacity(8192), Vec::with_capacity(80));
-    let mut this =
-        Lowering { plan, host, caller, base, data, ops, differences: Vec::new() };
+    let mut this = Lowering { plan, host, caller, base, data, ops, differences: Vec::new() };
     let vdso_room: u64 = this.host.facts().vdso.iter().map(|p| p.len).sum();
     // How long the data gets is known only at the end, but the parking place behind it is needed
     // before: an upper bound of the list does.
-    let list_room = (96 + plan.ops.len() + caller.handled.len() + caller.cloexec.len()
-        + caller.timers.len()) * size_of::<MicroOp>();
-    let bytes: usize = plan.ops.iter().map(|op| match op {
-        Op::Copy { bytes, .. } => bytes.len(),
-        _ => 0,
-    }).sum();
+    let list_room =
+        (96 + plan.ops.len() + caller.handled.len() + caller.cloexec.len() + caller.timers.len())
+            * size_of::<MicroOp>();
+    let bytes: usize = plan
+        .ops
+        .iter()
+        .map(|op| match op {
+            Op::Copy { bytes, .. } => bytes.len(),
+            _ => 0,
+        })
+        .sum();
     let room = page_up((list_room + bytes + 4096) as u64);
     let parking = base + CODE_LEN + room;
     let len = CODE_LEN + room + vdso_room;
@@ -442,8 +446,18 @@ impl Lowering<'_> {
 /// The argument of `PR_SET_MM_MAP(2const)`.
 fn mm_map(mm: &MmFields, auxv: u64, auxv_size: u32, exe_fd: u32) -> Vec<u8> {
     let words = [
-        mm.start_code, mm.end_code, mm.start_data, mm.end_data, mm.start_brk, mm.brk,
-        mm.start_stack, mm.arg_start, mm.arg_end, mm.env_start, mm.env_end, auxv,
+        mm.start_code,
+        mm.end_code,
+        mm.start_data,
+        mm.end_data,
+        mm.start_brk,
+        mm.brk,
+        mm.start_stack,
+        mm.arg_start,
+        mm.arg_end,
+        mm.env_start,
+        mm.env_end,
+        auxv,
     ];
     let mut bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
     bytes.extend(auxv_size.to_le_bytes());

@@ -33,9 +33,8 @@ impl Binfmt for Elf {
     fn load_binary(&self, bprm: &mut Bprm<'_>) -> Result<Verdict, Refusal> {
         let file = bprm.file.clone();
         let head = decode::header(&bprm.head);
-        let refuse = |reason, at, len| {
-            Err(Refusal::new(Stage::Elf, reason).of(&file.path).at(at, len))
-        };
+        let refuse =
+            |reason, at, len| Err(Refusal::new(Stage::Elf, reason).of(&file.path).at(at, len));
         let Some(header) = head else {
             return refuse(Reason::NotElf, 0, 4);
         };
@@ -64,8 +63,11 @@ impl Binfmt for Elf {
         let program = Object { file, header, loads: loads(phdrs) };
         let at = if program.is_dyn() { "at any address" } else { "at fixed addresses" };
         tell!(
-            bprm.story, Stage::Elf, "ELF-2",
-            "a program for x86-64 {at}, {} PT_LOAD segments, {}", program.loads.len(),
+            bprm.story,
+            Stage::Elf,
+            "ELF-2",
+            "a program for x86-64 {at}, {} PT_LOAD segments, {}",
+            program.loads.len(),
             if interp.is_some() { "with an interpreter" } else { "without an interpreter" }
         );
         Ok(Verdict::Image(Image { program, interp, stack_exec }))
@@ -116,9 +118,7 @@ fn read_phdrs(
 /// Reads the path in `PT_INTERP`: ELF-8 to ELF-10.
 fn read_interp(bprm: &mut Bprm<'_>, file: &File, s: &Segment) -> Result<Vec<u8>, Refusal> {
     let Segment { p_offset, p_filesz, .. } = *s;
-    let refuse = |reason, at, len| {
-        Err(Refusal::new(Stage::Elf, reason).of(&file.path).at(at, len))
-    };
+    let refuse = |reason, at, len| Err(Refusal::new(Stage::Elf, reason).of(&file.path).at(at, len));
     if !(2..=INTERP_MAX).contains(&p_filesz) {
         return refuse(Reason::InterpSize { p_filesz }, s.at + 32, 8);
     }
@@ -180,8 +180,11 @@ fn check_interp(bprm: &mut Bprm<'_>, file: File, head: &[u8]) -> Result<Object, 
         }
     })?;
     tell!(
-        bprm.story, Stage::ElfInterp, "ELF-13",
-        "{} is an interpreter for x86-64", Shown(&file.path)
+        bprm.story,
+        Stage::ElfInterp,
+        "ELF-13",
+        "{} is an interpreter for x86-64",
+        Shown(&file.path)
     );
     Ok(Object { header, loads: loads(phdrs), file })
 }

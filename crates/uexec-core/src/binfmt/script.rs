@@ -59,7 +59,8 @@ pub fn parse(head: &[u8; BINPRM_BUF_SIZE]) -> Result<Shebang, NoShebang> {
         let part = head.get(from..to).unwrap_or_default();
         part.iter().position(|b| what(*b)).map(|i| from + i)
     };
-    let newline = find(0, head.len(), |b| b == b'\n' || b == 0).filter(|i| head.get(*i) == Some(&b'\n'));
+    let newline =
+        find(0, head.len(), |b| b == b'\n' || b == 0).filter(|i| head.get(*i) == Some(&b'\n'));
     let mut end = match newline {
         Some(end) => end,
         None => {
@@ -113,8 +114,12 @@ impl Binfmt for Script {
         let span = (line.name.start as u64, line.name.len().max(1) as u64);
         let (name, arg) = (text(line.name), line.arg.map(text));
         tell!(
-            bprm.story, Stage::Script, "SCR-5",
-            "the #! line of {} names {}{}{}", Shown(&bprm.interp), Shown(&name),
+            bprm.story,
+            Stage::Script,
+            "SCR-5",
+            "the #! line of {} names {}{}{}",
+            Shown(&bprm.interp),
+            Shown(&name),
             if arg.is_some() { " with the argument " } else { "" },
             Shown(arg.as_deref().unwrap_or_default())
         );

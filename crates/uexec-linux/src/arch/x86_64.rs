@@ -193,9 +193,7 @@ impl Frame {
     /// As the kernel reads it.
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: `Frame` is `repr(C)` made of integers without padding between them.
-        unsafe {
-            core::slice::from_raw_parts((&raw const *self).cast::<u8>(), size_of::<Frame>())
-        }
+        unsafe { core::slice::from_raw_parts((&raw const *self).cast::<u8>(), size_of::<Frame>()) }
     }
 
     /// Goes on at `rip` as a new process does, with `rax`, `rdi` and `rsi` set for a last call.
@@ -261,7 +259,6 @@ pub(crate) mod nr {
     pub(crate) const GETRESGID: u64 = 120;
     pub(crate) const CAPGET: u64 = 125;
     pub(crate) const CAPSET: u64 = 126;
-    pub(crate) const SIGALTSTACK: u64 = 131;
     pub(crate) const PERSONALITY: u64 = 135;
     pub(crate) const MUNLOCKALL: u64 = 152;
     pub(crate) const PRCTL: u64 = 157;
