@@ -1,6 +1,8 @@
 //! Carries a plan out in the current process: [`prepare`] does everything that can fail and can
 //! be undone, [`Prepared::commit`] never returns.
 
+use alloc::vec::Vec;
+
 use uexec_core::abi::PAGE;
 use uexec_core::{Errno, ExecError, Plan};
 

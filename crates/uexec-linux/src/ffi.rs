@@ -1,7 +1,8 @@
 //! System calls that rustix does not have, each behind a safe function. Nothing is decided here.
 
-use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use core::ffi::CStr;
+
+use rustix::fd::{AsRawFd, BorrowedFd};
 
 use uexec_core::Errno;
 
@@ -197,8 +198,10 @@ pub(crate) fn die_by_segv() -> ! {
     let _ = unsafe { syscall6(nr::RT_SIGPROCMASK, [2, (&raw const none) as u64, 0, 8, 0, 0]) };
     let pid = rustix::process::getpid();
     let _ = rustix::process::kill_process(pid, rustix::process::Signal::SEGV);
-    // Unreachable unless somebody catches what cannot be caught.
-    std::process::abort()
+    // Not reached: the signal is unblocked and has its default action.
+    loop {
+        let _ = plain(nr::EXIT_GROUP, [128 + SIGSEGV, 0, 0, 0, 0, 0]);
+    }
 }
 
 /// Bytes of this process's memory that stay as they are for its whole life: the vdso's code.
@@ -210,7 +213,7 @@ pub(crate) fn vdso_code(addr: u64, len: u64) -> Option<&'static [u8]> {
     }
     // SAFETY: the kernel maps the vdso readable at the address it gave in AT_SYSINFO_EHDR, so
     // long as it says; the bytes are never written.
-    Some(unsafe { std::slice::from_raw_parts(addr as *const u8, len as usize) })
+    Some(unsafe { core::slice::from_raw_parts(addr as *const u8, len as usize) })
 }
 
 /// A descriptor by its number, for the length of one exec; `None` for a negative number.
@@ -231,27 +234,3 @@ pub(crate) fn rseq_area() -> u64 {
     crate::arch::rseq_area()
 }
 
-/// The C library's environment as it stands.
-pub(crate) fn environment() -> Vec<Vec<u8>> {
-    unsafe extern "C" {
-        static environ: *const *const std::ffi::c_char;
-    }
-    let mut found = Vec::new();
-    // SAFETY: `environ` is the C library's; it is only written by setenv(3) and its like, which
-    // Rust code must not call while others read it.
-    let mut next = unsafe { environ };
-    if next.is_null() {
-        return found;
-    }
-    loop {
-        // SAFETY: not past the final null pointer, where the loop ends.
-        let text = unsafe { *next };
-        if text.is_null() {
-            return found;
-        }
-        // SAFETY: every entry is a C string.
-        found.push(unsafe { CStr::from_ptr(text) }.to_bytes().to_vec());
-        // SAFETY: this entry was not the last.
-        next = unsafe { next.add(1) };
-    }
-}

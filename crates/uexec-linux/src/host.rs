@@ -1,9 +1,14 @@
 //! The running Linux as a [`World`]: answers the core's questions. Changes nothing but its own
 //! descriptors, which are all close-on-exec.
 
-use std::cell::OnceCell;
-use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use alloc::ffi::CString;
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::cell::OnceCell;
+use core::ffi::CStr;
+
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{self, CWD, FileType, Mode, OFlags};
 use uexec_core::abi::personality::ADDR_NO_RANDOMIZE;
@@ -107,7 +112,7 @@ fn reopen(place: &OwnedFd) -> Result<OwnedFd, Errno> {
     let mut path = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0\0";
     let digits = place.as_raw_fd().to_string();
     path[14..14 + digits.len()].copy_from_slice(digits.as_bytes());
-    let path = std::ffi::CStr::from_bytes_until_nul(&path).map_err(|_| Errno::EBADF)?;
+    let path = CStr::from_bytes_until_nul(&path).map_err(|_| Errno::EBADF)?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     fs::openat(CWD, path, flags, Mode::empty()).map_err(errno)
 }
@@ -191,8 +196,7 @@ impl World for Host {
             // ext2/3/4, xfs, btrfs, erofs, fuse (statfs(2)).
             [0xef53, 0x5846_5342, 0x9123_683e, 0xe0f5_e1e2, 0x6573_5546]
                 .contains(&(s.f_type as u64))
-        }) && std::path::Path::new("/sys/kernel/mm/transparent_hugepage")
-            .exists();
+        }) && fs::stat(c"/sys/kernel/mm/transparent_hugepage").is_ok();
         Mount { nosuid, huge_aligned }
     }
 
@@ -208,13 +212,14 @@ impl World for Host {
     }
 
     fn cap_sets(&mut self) -> (u64, u64) {
-        *self.caps.get_or_init(facts::cap_sets)
+        let possible = self.facts.creds.permitted & self.facts.creds.inheritable;
+        *self.caps.get_or_init(|| facts::cap_sets(possible))
     }
 
     fn dentry_name(&mut self, file: FileId) -> Option<Vec<u8>> {
         let fd = self.file(file).ok()?.any().as_raw_fd();
-        let link = std::fs::read_link(format!("/proc/self/fd/{fd}")).ok()?;
-        let bytes = link.into_os_string().into_encoded_bytes();
+        let link = fs::readlink(format!("/proc/self/fd/{fd}"), Vec::new()).ok()?;
+        let bytes = link.to_bytes();
         let name = bytes.rsplit(|b| *b == b'/').next()?;
         Some(name.strip_suffix(b" (deleted)").unwrap_or(name).to_vec())
     }
@@ -238,11 +243,27 @@ fn open_at_fd(fd: i32, name: &CString, flags: OFlags) -> Result<OwnedFd, Errno> 
     }
 }
 
-fn read_number(path: &std::ffi::CStr) -> Option<u64> {
-    let fd = fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+/// Opens a file for reading.
+pub(crate) fn open_read(path: &CStr) -> rustix::io::Result<OwnedFd> {
+    fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// All of a small file; what could be read of it when something fails.
+pub(crate) fn read_file(path: &CStr) -> Vec<u8> {
+    let mut all = Vec::new();
+    let Ok(fd) = open_read(path) else { return all };
+    let mut buf = [0; 4096];
+    while let Ok(n @ 1..) = rustix::io::retry_on_intr(|| rustix::io::read(&fd, &mut buf)) {
+        all.extend_from_slice(&buf[..n]);
+    }
+    all
+}
+
+fn read_number(path: &CStr) -> Option<u64> {
+    let fd = open_read(path).ok()?;
     let mut buf = [0u8; 24];
     let n = rustix::io::read(&fd, &mut buf).ok()?;
-    std::str::from_utf8(&buf[..n]).ok()?.trim().parse().ok()
+    core::str::from_utf8(&buf[..n]).ok()?.trim().parse().ok()
 }
 
 /// Whether a descriptor of this process is close-on-exec; `None` if it is not open.

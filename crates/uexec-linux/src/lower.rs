@@ -1,8 +1,10 @@
 //! Turns a plan into the trampoline's list: every operation becomes system calls with their
 //! arguments, copies and zeroing. Decides nothing about the program; touches nothing.
 
-use std::os::fd::AsRawFd;
+use alloc::vec::Vec;
+use core::fmt;
 
+use rustix::fd::AsRawFd;
 use uexec_core::abi::{PAGE, at, page_up};
 use uexec_core::mm::{Backing, Prot};
 use uexec_core::world::World;
@@ -54,8 +56,8 @@ pub enum Difference {
     MmapBase,
 }
 
-impl std::fmt::Display for Difference {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Difference::ExeLink => {
                 "/proc/self/exe still names uexec (setting it needs CAP_CHECKPOINT_RESTORE; try --userns)"

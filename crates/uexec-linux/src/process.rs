@@ -1,5 +1,8 @@
 //! The caller as it is now: what of it an exec has to reset. Only looks.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use uexec_core::{Errno, ExecError};
 
 use crate::ffi;
@@ -26,12 +29,18 @@ impl Caller {
     /// prepare this: no handlers, timers, threads or descriptors of its own.
     #[must_use]
     pub fn fresh() -> Caller {
+        Caller { rseq: ffi::rseq_area(), ..Caller::bare() }
+    }
+
+    /// A fresh process in which not even a C library has set anything up.
+    #[must_use]
+    pub fn bare() -> Caller {
         Caller {
             mask: ffi::signal_mask(),
             handled: Vec::new(),
             cloexec: Vec::new(),
             timers: Vec::new(),
-            rseq: ffi::rseq_area(),
+            rseq: 0,
             fresh: true,
         }
     }
@@ -63,7 +72,7 @@ fn cloexec_descriptors() -> Result<Vec<i32>, Errno> {
     use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = openat(CWD, c"/proc/self/fd", flags, Mode::empty()).map_err(crate::facts::errno)?;
-    let mut buf = [const { std::mem::MaybeUninit::uninit() }; 4096];
+    let mut buf = [const { core::mem::MaybeUninit::uninit() }; 4096];
     let mut entries = RawDir::new(&dir, &mut buf);
     let mut found = Vec::new();
     while let Some(entry) = entries.next() {
@@ -77,6 +86,7 @@ fn cloexec_descriptors() -> Result<Vec<i32>, Errno> {
 /// Ids of POSIX timers. Where the kernel does not list them there are none to be found, and they
 /// are removed with the process only.
 fn posix_timers() -> Vec<u64> {
-    let text = std::fs::read_to_string("/proc/self/timers").unwrap_or_default();
+    let text = crate::host::read_file(c"/proc/self/timers");
+    let text = String::from_utf8_lossy(&text);
     text.lines().filter_map(|l| l.strip_prefix("ID: ")?.trim().parse().ok()).collect()
 }

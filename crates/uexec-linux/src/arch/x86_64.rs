@@ -270,6 +270,7 @@ pub(crate) mod nr {
     pub(crate) const TIMER_DELETE: u64 = 226;
     pub(crate) const SET_ROBUST_LIST: u64 = 273;
     pub(crate) const FGETXATTR: u64 = 193;
+    pub(crate) const EXIT_GROUP: u64 = 231;
     pub(crate) const EXECVEAT: u64 = 322;
     pub(crate) const RSEQ: u64 = 334;
     pub(crate) const FACCESSAT2: u64 = 439;
