@@ -46,6 +46,17 @@ pub(crate) fn gather() -> Gathered {
     Gathered { facts, vdso_start: own.vdso_start }
 }
 
+/// Asks again what may have changed since `old` was gathered in this process or its parent.
+pub(crate) fn regather(old: &Facts) -> Facts {
+    Facts {
+        limits: limits(),
+        personality: ffi::personality(),
+        creds: creds(),
+        entropy: random_entropy(),
+        ..old.clone()
+    }
+}
+
 fn auxv() -> Vec<[u64; 2]> {
     let mut pairs = [[0u64; 2]; 64];
     if ffi::own_auxv(&mut pairs).is_ok() {

@@ -45,6 +45,18 @@ impl Caller {
         }
     }
 
+    /// A child that `fork(2)` has just made: it has one thread and no timers, but handlers and
+    /// descriptors of its parent.
+    #[must_use]
+    pub fn forked() -> Caller {
+        Caller {
+            handled: (1..=64).filter(|s| ffi::signal_handler(*s).is_ok_and(|h| h > 1)).collect(),
+            cloexec: cloexec_descriptors(),
+            fresh: false,
+            ..Caller::fresh()
+        }
+    }
+
     /// Any single-threaded process.
     ///
     /// # Errors
@@ -57,30 +69,26 @@ impl Caller {
         if tasks.st_nlink > 3 {
             return Err(fail("exec from a process with other threads", Errno::EAGAIN));
         }
-        let handled = (1..=64).filter(|s| ffi::signal_handler(*s).is_ok_and(|h| h > 1)).collect();
-        Ok(Caller {
-            handled,
-            cloexec: cloexec_descriptors().map_err(|e| fail("reading /proc/self/fd", e))?,
-            timers: posix_timers(),
-            fresh: false,
-            ..Caller::fresh()
-        })
+        Ok(Caller { timers: posix_timers(), ..Caller::forked() })
     }
 }
 
-fn cloexec_descriptors() -> Result<Vec<i32>, Errno> {
-    use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = openat(CWD, c"/proc/self/fd", flags, Mode::empty()).map_err(crate::facts::errno)?;
-    let mut buf = [const { core::mem::MaybeUninit::uninit() }; 4096];
-    let mut entries = RawDir::new(&dir, &mut buf);
+/// Descriptors that are close-on-exec. Asks in blocks which are open at all, up
+/// to where the kernel says that it has no more.
+fn cloexec_descriptors() -> Vec<i32> {
+    let end = ffi::descriptor_table_size();
     let mut found = Vec::new();
-    while let Some(entry) = entries.next() {
-        let entry = entry.map_err(crate::facts::errno)?;
-        let number = entry.file_name().to_str().ok().and_then(|n| n.parse::<i32>().ok());
-        found.extend(number.filter(|fd| crate::host::is_cloexec(*fd) == Some(true)));
+    let mut from = 0;
+    while from < end {
+        let to = end.min(from + ffi::POLLED as i32);
+        ffi::open_descriptors(from, to, &mut |fd| {
+            if crate::host::is_cloexec(fd) == Some(true) {
+                found.push(fd);
+            }
+        });
+        from = to;
     }
-    Ok(found)
+    found
 }
 
 /// Ids of POSIX timers. Where the kernel does not list them there are none to be found, and they
