@@ -28,6 +28,8 @@ pub struct Host {
     own_base: Option<u64>,
     files: Vec<HostFile>,
     caps: OnceCell<(u64, u64)>,
+    /// Kernel settings already read, in the order of [`Sysctl`].
+    settings: [Option<u64>; 5],
 }
 
 /// An open file.
@@ -64,11 +66,12 @@ impl Host {
             vdso_start: gathered.vdso_start,
             files: Vec::with_capacity(4),
             caps: OnceCell::new(),
+            settings: [None; 5],
         }
     }
 
     /// A host for another exec of the same process, or of a child it has forked: what cannot have
-    /// changed is taken over, the rest is asked again.
+    /// changed is taken over, and so are kernel settings once read; the rest is asked again.
     #[must_use]
     pub fn again(&self) -> Host {
         Host {
@@ -77,6 +80,7 @@ impl Host {
             own_base: self.own_base,
             files: Vec::with_capacity(4),
             caps: OnceCell::new(),
+            settings: self.settings,
         }
     }
 
@@ -232,7 +236,8 @@ impl World for Host {
             Sysctl::LegacyVaLayout => (c"/proc/sys/vm/legacy_va_layout", 0),
             Sysctl::SuidDumpable => (c"/proc/sys/fs/suid_dumpable", 0),
         };
-        read_number(path).unwrap_or(default)
+        let known = &mut self.settings[which as usize];
+        *known.get_or_insert_with(|| read_number(path).unwrap_or(default))
     }
 
     fn cap_sets(&mut self) -> (u64, u64) {

@@ -211,8 +211,14 @@ impl Lowering<'_> {
     /// What the kernel would otherwise write to after it is gone.
     fn drop_registrations(&mut self) {
         if self.caller.rseq != 0 {
-            for len in [32, self.host.facts().rseq.map_or(32, |r| r.0.next_multiple_of(32))] {
-                self.may(nr::RSEQ, [self.caller.rseq, len, 1, 0x5305_3053, 0, 0]);
+            // glibc registers what the kernel's features need, at least the original size.
+            let size = self.host.facts().rseq.map_or(32, |r| r.0.next_multiple_of(32).max(32));
+            let drop = [self.caller.rseq, size, 1, 0x5305_3053, 0, 0];
+            if size == 32 {
+                self.may(nr::RSEQ, drop);
+            } else {
+                self.push(Kind::CallOrElse, nr::RSEQ, drop);
+                self.may(nr::RSEQ, [self.caller.rseq, 32, 1, 0x5305_3053, 0, 0]);
             }
         }
         self.may(nr::SET_ROBUST_LIST, [0, 24, 0, 0, 0, 0]);
