@@ -42,6 +42,8 @@ Exit status: 0 if the exec would succeed, 1 if it would fail, 125 if uexec itsel
 Examples:
   uexec explain ./run.sh                 the verdict, and what leads to it
   uexec explain --json --no-aslr ls      everything, for programs
+  uexec explain --svg ls.svg --html ls.html ls
+                                         pictures of it: files, memory, first stack
   uexec explain --root rootfs /bin/app   a program of an unpacked container image
   find . -type f | uexec explain --batch --json")]
 pub(crate) struct Explain {
@@ -50,8 +52,19 @@ pub(crate) struct Explain {
     pub(crate) json: bool,
 
     /// Read paths from standard input, separated by NUL bytes or newlines; one JSON object a line
-    #[arg(long, conflicts_with_all = ["program", "stack"])]
+    #[arg(long, conflicts_with_all = ["program", "stack", "svg", "html"])]
     pub(crate) batch: bool,
+
+    /// Draw the exec on one sheet, as SVG; - is standard output
+    ///
+    /// The environment is drawn, too, without the values of variables named like secrets; -i
+    /// leaves it out.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+
+    /// Draw the exec as a page to click through, as one HTML file; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 
     /// Write the bytes of the first stack, from rsp to its end, to a file
     #[arg(long, value_name = "FILE")]

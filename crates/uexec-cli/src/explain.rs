@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::{BufRead, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 
 use uexec_core::{Exec, ExecError, Plan, Privileges};
 use uexec_linux::Host;
@@ -10,10 +11,14 @@ use uexec_linux::Host;
 use crate::OWN_FAILURE;
 use crate::args::Explain;
 use crate::find::find_and_plan;
+use crate::picture;
 
+pub(crate) mod fault;
 mod human;
 mod json;
-mod model;
+pub(crate) mod model;
+pub(crate) mod ranges;
+pub(crate) mod words;
 
 /// A planned exec with the host it was planned on.
 pub(crate) struct Explained {
@@ -72,8 +77,12 @@ pub(crate) fn explain(args: Explain, envp: Vec<Vec<u8>>) -> u8 {
         argv.push(args.argv0.clone().map_or_else(|| program.clone(), OsString::into_vec));
         argv.extend(args.args.iter().map(|a| a.as_bytes().to_vec()));
     }
-    let explained = Explained::new(request(program, argv, envp), host);
-    let printed = if args.json {
+    let exec = request(program, argv, envp);
+    let explained = Explained::new(exec.clone(), host);
+    let on_stdout = |p: &Option<PathBuf>| p.as_ref().is_some_and(|p| p.as_os_str() == "-");
+    let printed = if on_stdout(&args.svg) || on_stdout(&args.html) {
+        Ok(())
+    } else if args.json {
         writeln!(std::io::stdout(), "{}", json::text(&explained))
     } else {
         let text = human::text(&explained, args.verbose);
@@ -83,7 +92,11 @@ pub(crate) fn explain(args: Explain, envp: Vec<Vec<u8>>) -> u8 {
         (Some(path), Ok(plan)) => std::fs::write(path, plan.stack_bytes()),
         _ => Ok(()),
     };
-    match printed.and_then(|()| stack()) {
+    let pictures = || match (&args.svg, &args.html) {
+        (None, None) => Ok(()),
+        (svg, html) => picture::write(&exec, &explained, svg.as_deref(), html.as_deref()),
+    };
+    match printed.and_then(|()| stack()).and_then(|()| pictures()) {
         Ok(()) => u8::from(!explained.starts()),
         Err(error) => {
             eprintln!("uexec: {error}");

@@ -9,6 +9,7 @@ mod args;
 mod docs;
 mod explain;
 mod find;
+mod picture;
 mod report;
 mod run;
 mod start;

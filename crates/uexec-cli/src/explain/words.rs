@@ -1,0 +1,217 @@
+//! The first stack as the program finds it, word by word and string by string: decoded from its
+//! bytes, so that it shows what is there and not what was meant to be there.
+
+use uexec_core::Plan;
+use uexec_core::auxv::Auxv;
+use uexec_core::story::Shown;
+
+/// The first stack from `rsp` to its end.
+pub(crate) struct FirstStack {
+    /// `argc`, pointers and auxiliary vector, lowest first.
+    pub(crate) words: Vec<Word>,
+    /// What is above them: random bytes, strings, and the room between.
+    pub(crate) parts: Vec<Part>,
+}
+
+/// One word of the tables, or one pair of the auxiliary vector.
+pub(crate) struct Word {
+    pub(crate) id: String,
+    pub(crate) addr: u64,
+    pub(crate) name: String,
+    pub(crate) value: u64,
+    pub(crate) kind: WordKind,
+}
+
+/// What a word is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WordKind {
+    Argc,
+    Argv,
+    Envp,
+    Null,
+    Auxv(u64),
+}
+
+/// Bytes above the tables.
+pub(crate) struct Part {
+    pub(crate) id: String,
+    pub(crate) addr: u64,
+    pub(crate) len_bytes: u64,
+    pub(crate) name: String,
+    pub(crate) text: String,
+    pub(crate) kind: PartKind,
+}
+
+/// What they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PartKind {
+    Room,
+    Data,
+    Argument,
+    Environment,
+}
+
+/// Bytes with the address of the first.
+struct Memory {
+    base: u64,
+    bytes: Vec<u8>,
+}
+
+impl Memory {
+    fn at(&self, addr: u64) -> &[u8] {
+        addr.checked_sub(self.base)
+            .and_then(|at| self.bytes.get(usize::try_from(at).ok()?..))
+            .unwrap_or_default()
+    }
+
+    fn word(&self, addr: u64) -> Option<u64> {
+        self.at(addr).first_chunk().map(|b| u64::from_le_bytes(*b))
+    }
+
+    fn string(&self, addr: u64) -> &[u8] {
+        self.at(addr).split(|b| *b == 0).next().unwrap_or_default()
+    }
+}
+
+impl FirstStack {
+    /// Decodes the stack of a plan that is complete.
+    pub(crate) fn decode(plan: &Plan) -> FirstStack {
+        let memory = Memory { base: plan.registers.rsp, bytes: plan.stack_bytes() };
+        let mut words = Vec::new();
+        let end = tables(&memory, &mut words);
+        let mut parts = Vec::new();
+        let s = &plan.stack;
+        let room = |parts: &mut Vec<Part>, id: &str, name: &str, from: u64, to: u64| {
+            if from < to {
+                let bytes = memory.at(from);
+                let len = usize::try_from(to - from).unwrap_or(usize::MAX).min(bytes.len());
+                let used = bytes.get(..len).unwrap_or_default().iter().any(|b| *b != 0);
+                let text = match used {
+                    true => "left over from a dropped argument",
+                    false => "zeroes",
+                };
+                parts.push(Part {
+                    id: id.into(),
+                    addr: from,
+                    len_bytes: to - from,
+                    name: name.into(),
+                    text: text.into(),
+                    kind: PartKind::Room,
+                });
+            }
+        };
+        room(&mut parts, "pad", "padding", end, s.random);
+        let random: Vec<String> =
+            memory.at(s.random).iter().take(16).map(|b| format!("{b:02x}")).collect();
+        parts.push(data("random", "random bytes", s.random, 16, random.join(" ")));
+        let platform = memory.string(s.platform);
+        let len = platform.len() as u64 + 1;
+        parts.push(data("platform", "platform", s.platform, len, Shown(platform).to_string()));
+        room(&mut parts, "gap", "gap", s.platform + len, s.args);
+        for word in &words {
+            let (kind, id, name) = match word.kind {
+                WordKind::Argv => (PartKind::Argument, "arg", "argument"),
+                WordKind::Envp => (PartKind::Environment, "env", "environment"),
+                _ => continue,
+            };
+            let index = word.id.rsplit('-').next().unwrap_or_default();
+            let bytes = memory.string(word.value);
+            let text = match kind {
+                PartKind::Environment => hide_secret(bytes),
+                _ => Shown(bytes).to_string(),
+            };
+            parts.push(Part {
+                id: format!("{id}-{index}"),
+                addr: word.value,
+                len_bytes: bytes.len() as u64 + 1,
+                name: format!("{name} {index}"),
+                text,
+                kind,
+            });
+        }
+        let name = memory.string(s.filename);
+        let len = name.len() as u64 + 1;
+        parts.push(data("execfn", "file name", s.filename, len, Shown(name).to_string()));
+        room(&mut parts, "hole", "end", s.filename + len, s.end);
+        FirstStack { words, parts }
+    }
+}
+
+/// Reads `argc`, both arrays and the vector; returns where they end.
+fn tables(memory: &Memory, words: &mut Vec<Word>) -> u64 {
+    let mut at = memory.base;
+    let mut put = |id: String, name: String, addr, value, kind| {
+        words.push(Word { id, addr, name, value, kind });
+    };
+    let Some(argc) = memory.word(at) else { return at };
+    put("argc".into(), "argc".into(), at, argc, WordKind::Argc);
+    at += 8;
+    for (array, kind) in [("argv", WordKind::Argv), ("envp", WordKind::Envp)] {
+        for i in 0u64.. {
+            let Some(value) = memory.word(at) else { return at };
+            // argv ends by its count, envp by its null pointer (they agree in every plan).
+            if value == 0 {
+                put(format!("{array}-end"), "NULL".into(), at, 0, WordKind::Null);
+                at += 8;
+                break;
+            }
+            put(format!("{array}-{i}"), format!("{array}[{i}]"), at, value, kind);
+            at += 8;
+        }
+    }
+    while let (Some(a_type), Some(value)) = (memory.word(at), memory.word(at + 8)) {
+        let name = match Auxv::name(a_type) {
+            "AT_?" => format!("AT_{a_type}"),
+            known => known.to_owned(),
+        };
+        put(format!("auxv-{a_type}"), name, at, value, WordKind::Auxv(a_type));
+        at += 16;
+        if a_type == 0 {
+            break;
+        }
+    }
+    at
+}
+
+fn data(id: &str, name: &str, addr: u64, len_bytes: u64, text: String) -> Part {
+    Part { id: id.into(), addr, len_bytes, name: name.into(), text, kind: PartKind::Data }
+}
+
+/// An environment string, without its value where its name says that it is a secret: pictures are
+/// made to be shown to others.
+fn hide_secret(string: &[u8]) -> String {
+    const SECRET: [&str; 6] = ["TOKEN", "SECRET", "PASSW", "API_KEY", "PRIVATE_KEY", "CREDENTIAL"];
+    let name = string.split(|b| *b == b'=').next().unwrap_or_default();
+    let upper = name.to_ascii_uppercase();
+    let upper = String::from_utf8_lossy(&upper);
+    match SECRET.iter().any(|s| upper.contains(s)) && name.len() < string.len() {
+        true => format!("{}=••• ({} bytes, not shown)", Shown(name), string.len() - name.len() - 1),
+        false => Shown(string).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_drawn() {
+        assert_eq!(hide_secret(b"GITHUB_TOKEN=abc"), "GITHUB_TOKEN=••• (3 bytes, not shown)");
+        assert_eq!(hide_secret(b"HOME=/root"), "HOME=/root");
+        assert_eq!(hide_secret(b"TOKEN"), "TOKEN");
+    }
+
+    #[test]
+    fn tables_are_read_as_they_stand() {
+        let words = [1u64, 0x1000, 0, 0x2000, 0, 6, 4096, 77, 5, 0, 0];
+        let bytes = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+        let mut found = Vec::new();
+        let end = tables(&Memory { base: 0x100, bytes }, &mut found);
+        let ids: Vec<&str> = found.iter().map(|w| w.id.as_str()).collect();
+        let all =
+            ["argc", "argv-0", "argv-end", "envp-0", "envp-end", "auxv-6", "auxv-77", "auxv-0"];
+        assert_eq!(ids, all);
+        assert_eq!(end, 0x100 + 11 * 8);
+        assert_eq!(found[6].name, "AT_77");
+    }
+}
