@@ -41,7 +41,7 @@ const PAGE: u64 = uexec_core::abi::PAGE;
 const DRAWS: [Draw; 5] = [
     Draw {
         id: "pie",
-        what: "the program",
+        what: "the program (base of a PIE)",
         spec: "STK-33",
         grain: PAGE,
         set: |e, x| e.pie = x,
@@ -49,7 +49,7 @@ const DRAWS: [Draw; 5] = [
     },
     Draw {
         id: "brk",
-        what: "the heap (brk), from its program's end",
+        what: "the heap (brk)",
         spec: "ELF-61",
         grain: PAGE,
         set: |e, x| e.brk = x,
@@ -57,7 +57,7 @@ const DRAWS: [Draw; 5] = [
     },
     Draw {
         id: "mmap",
-        what: "end of the mappings: loader, libraries, vdso",
+        what: "end of the mappings (loader, vdso)",
         spec: "STK-32",
         grain: PAGE,
         set: |e, x| e.mmap = x,

@@ -13,23 +13,25 @@ pub(crate) struct Face {
     pub(crate) class: &'static str,
     pub(crate) size: f64,
     em: f64,
+    /// Not of fixed width: capitals and broad letters take more.
+    sans: bool,
 }
 
 impl Face {
-    pub(crate) const TITLE: Face = Face { class: "t1", size: 26.0, em: 0.62 };
-    pub(crate) const HEAD: Face = Face { class: "t2", size: 17.0, em: 0.62 };
-    pub(crate) const TEXT: Face = Face { class: "t3", size: 13.0, em: 0.6 };
-    pub(crate) const LARGE: Face = Face { class: "t4", size: 16.0, em: 0.6 };
-    pub(crate) const DIM: Face = Face { class: "t3 dim", size: 13.0, em: 0.6 };
-    pub(crate) const MONO: Face = Face { class: "m1", size: 12.0, em: 0.61 };
-    pub(crate) const BOLD: Face = Face { class: "m1 b", size: 12.0, em: 0.61 };
-    pub(crate) const SMALL: Face = Face { class: "m2", size: 11.0, em: 0.61 };
-    pub(crate) const NOTE: Face = Face { class: "m2 dim", size: 11.0, em: 0.61 };
-    pub(crate) const BYTES: Face = Face { class: "m3", size: 14.0, em: 0.61 };
+    pub(crate) const TITLE: Face = Face { class: "t1", size: 26.0, em: 0.62, sans: true };
+    pub(crate) const HEAD: Face = Face { class: "t2", size: 17.0, em: 0.62, sans: true };
+    pub(crate) const TEXT: Face = Face { class: "t3", size: 13.0, em: 0.6, sans: true };
+    pub(crate) const LARGE: Face = Face { class: "t4", size: 16.0, em: 0.6, sans: true };
+    pub(crate) const DIM: Face = Face { class: "t3 dim", size: 13.0, em: 0.6, sans: true };
+    pub(crate) const MONO: Face = Face { class: "m1", size: 12.0, em: 0.61, sans: false };
+    pub(crate) const BOLD: Face = Face { class: "m1 b", size: 12.0, em: 0.61, sans: false };
+    pub(crate) const SMALL: Face = Face { class: "m2", size: 11.0, em: 0.61, sans: false };
+    pub(crate) const NOTE: Face = Face { class: "m2 dim", size: 11.0, em: 0.61, sans: false };
+    pub(crate) const BYTES: Face = Face { class: "m3", size: 14.0, em: 0.61, sans: false };
 
     /// Room that a text takes at most.
     pub(crate) fn width(self, text: &str) -> f64 {
-        text.chars().map(cells).sum::<f64>() * self.size * self.em
+        text.chars().map(|c| self.cells(c)).sum::<f64>() * self.size * self.em
     }
 
     /// The text, shortened in its middle to fit.
@@ -44,7 +46,7 @@ impl Face {
             let mut used = 0.0;
             let mut out: Vec<char> = Vec::new();
             for c in iter {
-                used += cells(*c);
+                used += self.cells(*c);
                 if used > half {
                     break;
                 }
@@ -56,6 +58,15 @@ impl Face {
         let mut tail = take(&mut chars.iter().rev());
         tail.reverse();
         head.into_iter().chain(['…']).chain(tail).collect()
+    }
+
+    /// How many ordinary characters this one is as wide as.
+    fn cells(self, c: char) -> f64 {
+        match c {
+            'm' | 'w' | 'M' | 'W' | '@' | '%' if self.sans => 1.6,
+            'A'..='Z' | '_' | '#' if self.sans => 1.25,
+            c => cells(c),
+        }
     }
 
     /// The text in lines that fit, broken at spaces where there are some.

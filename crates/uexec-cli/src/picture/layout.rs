@@ -77,7 +77,11 @@ fn draw_maps<'s>(canvas: &mut Canvas, scene: &'s Scene, top: f64) -> HashMap<&'s
     let mut before = 0;
     for m in &scene.maps {
         if m.start > before {
-            gap(canvas, y, m.start - before);
+            // The kernel's half of all addresses lies above; vsyscall is in it.
+            let kernel = m.start >> 63 == 1;
+            let size = human(m.start - before);
+            let text = if kernel { "the kernel's half".into() } else { format!("{size} free") };
+            gap(canvas, y, &text);
             y += GAP_H;
         }
         before = m.end;
@@ -122,10 +126,9 @@ fn draw_map(c: &mut Canvas, m: &MapBox, y: f64, h: f64) {
     }
 }
 
-fn gap(canvas: &mut Canvas, y: f64, size: u64) {
+fn gap(canvas: &mut Canvas, y: f64, text: &str) {
     let mid = y + GAP_H / 2.0 - 1.0;
-    let text = format!("{} free", human(size));
-    let half = Face::NOTE.width(&text) / 2.0 + 8.0;
+    let half = Face::NOTE.width(text) / 2.0 + 8.0;
     let middle = MAP_X + MAP_W / 2.0;
     canvas.line([MAP_X + 6.0, mid, middle - half, mid], "fold");
     canvas.line([middle + half, mid, MAP_X + MAP_W - 6.0, mid], "fold");

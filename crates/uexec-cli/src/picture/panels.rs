@@ -36,13 +36,14 @@ pub(crate) fn head(canvas: &mut Canvas, scene: &Scene, y: f64) {
         },
     };
     let class = if e.error.is_none() { "good" } else { "bad" };
+    let mid = if e.error.is_none() { "good mid" } else { "bad mid" };
     let w = Face::LARGE.width(&verdict) + 28.0;
     let title = Face::TITLE.fit(&e.program, INNER - w - 20.0);
     canvas.text(MARGIN, y + 30.0, Face::TITLE, title);
     canvas.part("verdict", format!("verdict: {verdict}"), |c| {
         let x = WIDTH - MARGIN - w;
         c.rect([x, y + 6.0, w, 32.0], 16.0, format!("badge {class}"));
-        c.styled(x + 14.0, y + 27.0, Face::LARGE, class, verdict);
+        c.styled(x + w / 2.0, y + 27.5, Face::LARGE, mid, verdict);
     });
     let mut line = format!("argv  {}", e.argv.join("  "));
     if let Some(c) = &e.creds {
@@ -95,9 +96,9 @@ fn stages(canvas: &mut Canvas, scene: &Scene, y: f64) {
             canvas.text(x - 62.0, y + 38.0, Face::NOTE, "point of no return");
             x += 14.0;
         }
+        // The first four are on every way; of the others, those that something was decided in.
         let told = scene.e.story.iter().any(|t| t.stage == *stage);
-        // Whatever lies before a stage that was reached is behind it, told of or not.
-        let reached = limit.is_none_or(|l| i < l) && (told || *stage == "path");
+        let reached = limit.is_none_or(|l| i < l) && (told || i < 4);
         let class = match (failed == Some(*stage), reached) {
             (true, _) => "bad",
             (_, true) => "good",
@@ -150,7 +151,7 @@ pub(crate) fn fault(canvas: &mut Canvas, scene: &Scene, y: f64) {
 /// A line of a script, or rows of bytes; one cell a byte, so that the mark stands where it should.
 fn excerpt(c: &mut Canvas, f: &Fault, x: f64, y: f64) -> f64 {
     let per_row = if f.line { 110 } else { 16 };
-    let step = if f.line { 9.4 } else { 28.0 };
+    let step = if f.line { 8.6 } else { 28.0 };
     let left = x + if f.line { 34.0 } else { 104.0 };
     let rows = f.bytes.len().div_ceil(per_row).max(1);
     c.rect([x, y, INNER - 40.0, rows as f64 * 26.0 + 16.0], 6.0, "bytes");
@@ -162,11 +163,16 @@ fn excerpt(c: &mut Canvas, f: &Fault, x: f64, y: f64) -> f64 {
         let bytes = f.bytes.iter().skip(first).take(per_row);
         for (i, b) in bytes.map(Some).chain([None]).enumerate().take(per_row) {
             let offset = f.start + (first + i) as u64;
-            let marked = offset.wrapping_sub(f.offset) < f.len_bytes.max(1);
+            let from_mark = offset.wrapping_sub(f.offset);
+            let marked = from_mark < f.len_bytes.max(1);
             let at = left + i as f64 * step;
             // A mark may also stand just after the last byte: something is missing there.
-            if marked && (b.is_some() || row + 1 == rows) {
-                c.rect([at - 3.0, base - 16.0, step - 0.5, 22.0], 3.0, "mark");
+            if marked && (from_mark == 0 || i == 0) && (b.is_some() || row + 1 == rows) {
+                let left_in_row = (per_row - i).min((f.bytes.len() - first - i).max(1));
+                let count = (f.len_bytes.max(1) - from_mark).min(left_in_row as u64);
+                let pad = if f.line { 1.0 } else { 5.0 };
+                let w = count as f64 * step + if f.line { 2.0 } else { -1.0 };
+                c.rect([at - pad, base - 16.0, w, 22.0], 3.0, "mark");
             }
             let Some(b) = b else { continue };
             let text = if f.line { cell(*b) } else { format!("{b:02x}") };
@@ -174,7 +180,7 @@ fn excerpt(c: &mut Canvas, f: &Fault, x: f64, y: f64) -> f64 {
                 c.styled(at, base, Face::BYTES, if marked { "marked" } else { "" }, text);
             }
             if !f.line {
-                c.text(left + 16.0 * step + 24.0 + i as f64 * 9.4, base, Face::BYTES, cell(*b));
+                c.text(left + 16.0 * step + 24.0 + i as f64 * 8.6, base, Face::BYTES, cell(*b));
             }
         }
     }
