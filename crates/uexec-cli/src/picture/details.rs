@@ -8,6 +8,7 @@ use super::meaning;
 use super::panels::STAGES;
 use super::scene::Scene;
 use super::size::human;
+use super::svg::visible;
 use crate::explain::words::WordKind;
 
 /// One part.
@@ -23,7 +24,8 @@ pub(crate) fn items(scene: &Scene) -> BTreeMap<String, Item> {
     let mut all = BTreeMap::new();
     let mut put = |id: &str, title: String, facts: Vec<(&'static str, String)>| {
         let links = scene.links.of(id).cloned().collect();
-        all.insert(id.to_owned(), Item { title, facts, links });
+        let facts = facts.into_iter().map(|(k, v)| (k, visible(&v))).collect();
+        all.insert(id.to_owned(), Item { title: visible(&title), facts, links });
     };
     let range = |a: u64, b: u64| format!("{a:#x} – {b:#x}");
     for f in &scene.files {

@@ -136,6 +136,15 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
+/// Text for a script, which puts it on the page as text: nothing in it turns or hides the rest.
+pub(crate) fn visible(text: &str) -> String {
+    let spell = |c: char| match is_hostile(c) {
+        true => c.escape_unicode().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(spell).collect()
+}
+
 /// Control characters, those XML forbids, and those that change the direction of text or have no
 /// width.
 fn is_hostile(c: char) -> bool {
