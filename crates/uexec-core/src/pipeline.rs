@@ -27,10 +27,10 @@ use crate::world::{Sysctl, World};
 /// What the kernel returns before its point of no return, with the reason, the file and the bytes
 /// at fault, and the story so far.
 pub fn plan(exec: Exec, world: &mut dyn World, registry: &Registry<'_>) -> Result<Plan, ExecError> {
-    let story = if exec.untold { Story::untold() } else { Story::default() };
-    let mut start = match begin(&exec, world, story) {
-        Ok(start) => start,
-        Err((refusal, story)) => return Err(ExecError::new(refusal, Vec::new(), story)),
+    let mut story = if exec.untold { Story::untold() } else { Story::default() };
+    let mut start = match begin(&exec, world, &mut story) {
+        Ok((file, args, argc)) => bprm_of(&exec, world, story, file, args, argc),
+        Err(refusal) => return Err(ExecError::new(refusal, Vec::new(), story)),
     };
     let decided = registry.search_binary_handler(&mut start).and_then(|image| {
         let creds = creds::decide(start.world, &mut start.story, &start.file, exec.privileges)?;
@@ -45,36 +45,35 @@ pub fn plan(exec: Exec, world: &mut dyn World, registry: &Registry<'_>) -> Resul
     }
 }
 
-/// Everything before the formats are asked: PIPE-2 to PIPE-17.
-fn begin<'w>(
+/// The state of an exec that may ask the formats.
+fn bprm_of<'w>(
     exec: &Exec,
     world: &'w mut dyn World,
-    mut story: Story,
-) -> Result<Bprm<'w>, (Refusal, Story)> {
-    match try_begin(exec, world, &mut story) {
-        Ok((file, args, argc)) => {
-            let filename = exec.filename().into_owned();
-            let synthetic = filename != exec.path;
-            Ok(Bprm {
-                world,
-                story,
-                chain: Vec::new(),
-                interp: filename.clone(),
-                filename,
-                file,
-                head: [0; crate::abi::BINPRM_BUF_SIZE],
-                args,
-                argc,
-                envc: exec.envp.len() as u64,
-                inaccessible: synthetic && exec.fd_cloexec,
-                interp_override: exec.interp.clone(),
-            })
-        }
-        Err(refusal) => Err((refusal, story)),
+    story: Story,
+    file: bprm::File,
+    args: ArgArea,
+    argc: u64,
+) -> Bprm<'w> {
+    let filename = exec.filename().into_owned();
+    let synthetic = filename != exec.path;
+    Bprm {
+        world,
+        story,
+        chain: Vec::new(),
+        interp: filename.clone(),
+        filename,
+        file,
+        head: [0; crate::abi::BINPRM_BUF_SIZE],
+        args,
+        argc,
+        envc: exec.envp.len() as u64,
+        inaccessible: synthetic && exec.fd_cloexec,
+        interp_override: exec.interp.clone(),
     }
 }
 
-fn try_begin(
+/// Everything before the formats are asked: PIPE-2 to PIPE-17. The open file, the strings, argc.
+fn begin(
     exec: &Exec,
     world: &mut dyn World,
     story: &mut Story,
