@@ -80,7 +80,7 @@ impl Mem {
     }
 
     /// The caller is an ordinary user without capabilities.
-    pub fn as_user(mut self, id: u32) -> Mem {
+    pub fn by_user(mut self, id: u32) -> Mem {
         let c = &mut self.facts.creds;
         (c.uid, c.euid, c.suid, c.fsuid) = (id, id, id, id);
         (c.gid, c.egid, c.sgid, c.fsgid) = (id, id, id, id);
