@@ -83,6 +83,7 @@ fn begin(
     if world.facts().nproc_exceeded {
         return Err(Refusal::new(Stage::Path, Reason::ProcessLimit).of(&filename));
     }
+    bprm::check_flags(exec, world.facts()).map_err(|r| r.of(&filename))?;
     let follow = exec.flags & bprm::flags::AT_SYMLINK_NOFOLLOW == 0;
     let file = bprm::open_exec(world, story, Stage::Open, exec.at, &exec.path, &filename, follow)?;
     let limits = world.facts().limits;
