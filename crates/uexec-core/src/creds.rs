@@ -39,6 +39,14 @@ pub struct NewCreds {
     pub settle_ids: bool,
 }
 
+impl NewCreds {
+    /// Whether they have `CAP_SYS_RAWIO`.
+    #[must_use]
+    pub const fn raw_io(&self) -> bool {
+        self.effective >> 17 & 1 == 1
+    }
+}
+
 /// File capabilities, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 struct FileCaps {

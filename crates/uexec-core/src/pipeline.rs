@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::abi::{COMM_LEN, STK_LIM, personality};
+use crate::abi::{COMM_LEN, STK_LIM, page_up, personality};
 use crate::args::ArgArea;
 use crate::auxv::{Auxv, AuxvInput};
 use crate::binfmt::Registry;
@@ -231,7 +231,8 @@ impl<'w> Layouter<'w> {
 
     fn lay_out(&mut self, mm: &mut Mm) -> Result<(), Refusal> {
         let Layouter { world, story, plan, stack_limit, .. } = self;
-        let layout = Layout::decide(*world, story, plan.personality, *stack_limit);
+        let raw_io = plan.creds.raw_io();
+        let layout = Layout::decide(*world, story, plan.personality, *stack_limit, raw_io);
         let facts = world.facts().clone();
         *mm = layout.new_mm(&facts);
         let mut ops = core::mem::take(&mut plan.ops);
@@ -325,8 +326,9 @@ impl<'w> Layouter<'w> {
         if plan.personality & personality::MMAP_PAGE_ZERO != 0 {
             let prot = Prot::READ | Prot::EXEC;
             // Errors are ignored (ELF-63).
-            let _ = mm.map(Place::Fixed(0), crate::abi::PAGE, prot, Backing::Anon);
-            plan.ops.push(Op::MapPageZero);
+            if mm.map(Place::Fixed(0), crate::abi::PAGE, prot, Backing::Anon).is_ok() {
+                plan.ops.push(Op::MapPageZero);
+            }
         }
         plan.ops.extend([Op::SetMm, Op::DropRseq, Op::Jump]);
         plan.registers = Registers { rip: entry, rsp: stack.rsp };
@@ -341,21 +343,22 @@ fn place_vdso(
     mm: &mut Mm,
     ops: &mut Vec<Op>,
 ) -> Result<Option<u64>, Refusal> {
-    let size: u64 = parts.iter().map(|p| p.len).sum();
+    let size = parts.iter().fold(0, |sum: u64, p| sum.saturating_add(page_up(p.len)));
     if size == 0 {
         return Ok(None);
     }
-    let start = mm
-        .admit(Place::Free(0), size, Prot::READ, &Backing::Anon, false)
-        .map_err(|reason| Refusal::new(Stage::Map, reason))?;
-    let mut at = start;
+    // No limit counts it.
+    let none = || Refusal::new(Stage::Map, Reason::NoAddressSpace { addr: 0, len: size });
+    let start = mm.search(0, size).ok_or_else(none)?;
+    let (mut at, mut vdso) = (start, start);
     for p in parts {
+        vdso = at;
+        at = at.saturating_add(page_up(p.len));
         let backing = Backing::Special(p.name.clone());
-        mm.insert(Vma { start: at, end: at + p.len, prot: p.prot, backing, grows_down: false });
-        at += p.len;
+        mm.insert(Vma { start: vdso, end: at, prot: p.prot, backing, grows_down: false });
     }
     ops.push(Op::MapVdso { addr: start });
-    Ok(parts.last().map(|p| at - p.len))
+    Ok(Some(vdso))
 }
 
 /// Start and end of a mapping, for the story.

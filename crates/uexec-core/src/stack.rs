@@ -155,6 +155,7 @@ fn grow(
     if let Some(below) = below
         && start - below.end < crate::abi::STACK_GUARD_GAP
         && !below.grows_down
+        && !below.prot.is_empty()
     {
         return too_small(need, vma.end - below.end);
     }
