@@ -7,7 +7,7 @@ use crate::args::ArgArea;
 use crate::auxv::{Auxv, AuxvInput};
 use crate::binfmt::Registry;
 use crate::binfmt::elf::load::Loader;
-use crate::bprm::{self, Bprm, Exec, Privileges};
+use crate::bprm::{self, Bprm, Exec};
 use crate::creds::{self, NewCreds};
 use crate::error::{ExecError, Reason, Refusal, Stage};
 use crate::image::Image;
@@ -39,7 +39,7 @@ pub fn plan(exec: Exec, world: &mut dyn World, registry: &Registry<'_>) -> Resul
     match decided {
         Ok((image, creds)) => {
             let by_fd = exec.path.is_empty();
-            Ok(Layouter::new(start, image, creds, exec.privileges, by_fd).finish())
+            Ok(Layouter::new(start, image, creds, by_fd).finish())
         }
         Err(refusal) => Err(ExecError::new(refusal, start.chain, start.story)),
     }
@@ -127,13 +127,7 @@ struct Layouter<'w> {
 }
 
 impl<'w> Layouter<'w> {
-    fn new(
-        bprm: Bprm<'w>,
-        image: Image,
-        creds: NewCreds,
-        policy: Privileges,
-        empty_path: bool,
-    ) -> Layouter<'w> {
+    fn new(bprm: Bprm<'w>, image: Image, creds: NewCreds, empty_path: bool) -> Layouter<'w> {
         let Bprm { world, story, chain, filename, file, args, argc, envc, .. } = bprm;
         // PIPE-30.
         let by_fd = empty_path && world.facts().since(6, 14);
@@ -144,7 +138,7 @@ impl<'w> Layouter<'w> {
         let persona =
             facts.personality & !creds.clear_personality & !personality::READ_IMPLIES_EXEC;
         let mut stack_limit = facts.limits.stack;
-        if creds.secureexec && policy != Privileges::Ignore {
+        if creds.secureexec {
             stack_limit = stack_limit.min(STK_LIM);
         }
         let mut this = Layouter {
