@@ -298,12 +298,12 @@ impl<'w> Layouter<'w> {
             },
         );
         plan.stack = stack;
-        stack::write_tables(&stack, &plan.auxv, &facts, *stack_limit, mm, &mut plan.ops)?;
+        let ops = &mut plan.ops;
+        let ends = stack::write_tables(&stack, &plan.auxv, &facts, *stack_limit, *world, mm, ops)?;
 
         // The rest.
         let static_pie = plan.image.program.is_dyn() && plan.image.interp.is_none();
         let brk = layout.brk(&facts, loaded.bss_end, static_pie);
-        let args_end = stack.args + args_len;
         plan.mm = MmFields {
             start_code: loaded.start_code,
             end_code: loaded.end_code,
@@ -313,9 +313,9 @@ impl<'w> Layouter<'w> {
             brk,
             start_stack: stack.rsp,
             arg_start: stack.args,
-            arg_end: args_end,
-            env_start: args_end,
-            env_end: stack.filename,
+            arg_end: ends.args,
+            env_start: ends.args,
+            env_end: ends.env,
         };
         if plan.personality & personality::MMAP_PAGE_ZERO != 0 {
             let prot = Prot::READ | Prot::EXEC;
