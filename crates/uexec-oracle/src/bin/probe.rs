@@ -1,0 +1,3 @@
+#![no_main]
+#[unsafe(no_mangle)]
+pub extern "C" fn main() -> i32 { 0 }

@@ -1,0 +1,48 @@
+//! Finds the command `uexec` that belongs to the running test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The `uexec` built from this workspace with the profile of the running test: found beside the
+/// test's own directory, brought up to date by cargo first.
+///
+/// # Panics
+/// When cargo cannot build it; the message holds what cargo said.
+#[must_use]
+pub fn uexec_binary() -> &'static Path {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let path = beside_this_test().join("uexec");
+        if std::env::var_os("UEXEC_ORACLE_NO_BUILD").is_none() {
+            build();
+        }
+        assert!(path.exists(), "there is no {}: build it with `cargo build -p uexec`", path.display());
+        path
+    })
+}
+
+/// `target/…/debug` when this is `target/…/debug/deps/oracle-0123`.
+fn beside_this_test() -> PathBuf {
+    let test = std::env::current_exe().unwrap_or_default();
+    let dir = test.parent().unwrap_or(Path::new("."));
+    if dir.ends_with("deps") { dir.parent().unwrap_or(dir).to_owned() } else { dir.to_owned() }
+}
+
+/// Cargo only looks at times of files when everything is built already.
+fn build() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    // The whole workspace is named so that the same features are chosen as by the tests' build,
+    // and nothing is compiled a second time.
+    command.args(["build", "--quiet", "--workspace", "--bin", "uexec"]);
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    match command.output() {
+        Ok(out) if out.status.success() => {}
+        Ok(out) => panic!("cargo cannot build uexec:\n{}", String::from_utf8_lossy(&out.stderr)),
+        Err(error) => crate::skip("building uexec anew", &format!("no cargo: {error}")),
+    }
+}
