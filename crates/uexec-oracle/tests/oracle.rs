@@ -69,7 +69,14 @@ fn argument_counts() {
     same("two", &exec.clone().args(["x"]));
     same("an empty one", &exec.clone().args([""]));
     same("1000", &exec.clone().args((0..999).map(|i| format!("argument {i}"))));
-    same("another argv[0]", &Exec { argv: vec![c"-another name".into()], ..exec });
+    same("another argv[0]", &Exec { argv: vec![c"another name".into()], ..exec });
+}
+
+/// `--argv0` took a name that starts with a dash, as those of login shells do, for an option.
+#[test]
+fn regression_argv0_of_a_login_shell() {
+    let exec = Exec { argv: vec![c"-sh".into()], ..Exec::new("/bin/sh") };
+    same("login shell", &exec);
 }
 
 #[test]
@@ -90,17 +97,23 @@ fn stack_limits() {
     }
 }
 
-/// ELF-30, ELF-63, STK-30.
+/// ELF-30: `READ_IMPLIES_EXEC` goes, others stay.
 #[test]
 fn personalities() {
-    let ordinary = ordinary(Path::new("/bin/true"));
     const READ_IMPLIES_EXEC: u64 = 0x40_0000;
-    const ADDR_COMPAT_LAYOUT: u64 = 0x20_0000;
     const SHORT_INODE: u64 = 0x100_0000;
-    for bits in [READ_IMPLIES_EXEC, ADDR_COMPAT_LAYOUT, SHORT_INODE] {
-        let exec = ordinary.clone().state(State::Personality(bits));
+    for bits in [READ_IMPLIES_EXEC, SHORT_INODE] {
+        let exec = ordinary(Path::new("/bin/true")).state(State::Personality(bits));
         same(&format!("personality {bits:#x}"), &exec);
     }
+}
+
+/// STK-34: mappings grow upwards. The end of uexec's own ones was taken for their start.
+#[test]
+fn regression_bottom_up_layout() {
+    const ADDR_COMPAT_LAYOUT: u64 = 0x20_0000;
+    let exec = ordinary(Path::new("/bin/true")).state(State::Personality(ADDR_COMPAT_LAYOUT));
+    same("bottom up", &exec);
 }
 
 /// SCR-8, PIPE-35, STK-3.
