@@ -4,7 +4,7 @@
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-use crate::abi::{PAGE, PMD_SIZE, STACK_GUARD_GAP, page_up};
+use crate::abi::{LOWEST_HINT, PAGE, PMD_SIZE, STACK_GUARD_GAP, page_down, page_up};
 use crate::error::Reason;
 use crate::world::{FileId, Limits};
 
@@ -239,7 +239,10 @@ impl Mm {
 
     /// Room at the hint, if it is free there.
     fn at_hint(&self, hint: u64, size: u64) -> Option<u64> {
-        let hint = page_up(hint);
+        let hint = match page_down(hint) {
+            0 => 0,
+            low => low.max(LOWEST_HINT).max(page_up(self.min_addr)),
+        };
         let free = hint != 0
             && hint <= self.task_size - size
             && self
