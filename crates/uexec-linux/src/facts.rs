@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use rustix::process::{Resource, getrlimit};
 use uexec_core::Errno;
-use uexec_core::abi::{RLIM_INFINITY, TASK_SIZE_4LEVEL, at};
 use uexec_core::abi::personality::{ADDR_COMPAT_LAYOUT, ADDR_NO_RANDOMIZE};
+use uexec_core::abi::{RLIM_INFINITY, TASK_SIZE_4LEVEL, at};
 use uexec_core::mm::Prot;
 use uexec_core::world::{Creds, Entropy, Facts, Limits, VdsoPart};
 

@@ -69,7 +69,8 @@ pub struct Elf {
     pub contents: Vec<(u64, Vec<u8>)>,
     /// Length the file is cut or extended to.
     pub len: Option<u64>,
-    next_offset: u64,
+    /// Offset at which [`Elf::load`] puts the next bytes, a multiple of the page size.
+    pub next_offset: u64,
 }
 
 impl Elf {
@@ -208,14 +209,8 @@ impl Phdr {
     fn to_bytes(self) -> Vec<u8> {
         let mut b = self.p_type.to_le_bytes().to_vec();
         b.extend(self.p_flags.to_le_bytes());
-        let words = [
-            self.p_offset,
-            self.p_vaddr,
-            self.p_paddr,
-            self.p_filesz,
-            self.p_memsz,
-            self.p_align,
-        ];
+        let words =
+            [self.p_offset, self.p_vaddr, self.p_paddr, self.p_filesz, self.p_memsz, self.p_align];
         b.extend(words.iter().flat_map(|w| w.to_le_bytes()));
         b
     }

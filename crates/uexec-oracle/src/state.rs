@@ -111,9 +111,7 @@ impl State {
             State::Ignore(s) => disposition(*s, 1),
             State::Handle(s) => disposition(*s, 0x1000),
             State::Block(s) => block(*s),
-            State::Pending(s) => {
-                block(*s) && plain(libc::SYS_kill, [pid(), *s as u64, 0, 0, 0])
-            }
+            State::Pending(s) => block(*s) && plain(libc::SYS_kill, [pid(), *s as u64, 0, 0, 0]),
             State::PendingThread(s) => {
                 block(*s) && plain(libc::SYS_tgkill, [pid(), pid(), *s as u64, 0, 0])
             }
@@ -121,9 +119,12 @@ impl State {
                 let stack = [(&raw const SPARE) as u64, 0, size_of_val(&SPARE) as u64];
                 with(libc::SYS_sigaltstack, [0; 5], 0, &stack)
             }
-            State::Itimer(which, seconds) => {
-                with(libc::SYS_setitimer, [*which as u64, 0, 0, 0, 0], 1, &[*seconds, 0, *seconds, 0])
-            }
+            State::Itimer(which, seconds) => with(
+                libc::SYS_setitimer,
+                [*which as u64, 0, 0, 0, 0],
+                1,
+                &[*seconds, 0, *seconds, 0],
+            ),
             State::PosixTimer => posix_timer(),
             State::Nice(by) => plain(libc::SYS_setpriority, [0, 0, *by as u64, 0, 0]),
             State::Scheduler(policy) => {

@@ -17,7 +17,11 @@ pub fn uexec_binary() -> &'static Path {
         if std::env::var_os("UEXEC_ORACLE_NO_BUILD").is_none() {
             build();
         }
-        assert!(path.exists(), "there is no {}: build it with `cargo build -p uexec`", path.display());
+        assert!(
+            path.exists(),
+            "there is no {}: build it with `cargo build -p uexec`",
+            path.display()
+        );
         path
     })
 }

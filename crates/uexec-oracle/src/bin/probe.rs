@@ -1,3 +1,5 @@
 #![no_main]
 #[unsafe(no_mangle)]
-pub extern "C" fn main() -> i32 { 0 }
+pub extern "C" fn main() -> i32 {
+    0
+}
