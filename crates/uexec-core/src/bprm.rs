@@ -8,7 +8,7 @@ use crate::abi::{BINPRM_BUF_SIZE, PAGE, PATH_MAX};
 use crate::args::ArgArea;
 use crate::error::{Errno, FileKind, Reason, Refusal, Stage};
 use crate::story::{Link, Shown, Story, tell};
-use crate::world::{At, Denied, FileId, Stat, World};
+use crate::world::{At, Denied, FileId, Role, Stat, World};
 
 /// `AT_*` flags of `execveat(2)`.
 pub mod flags {
@@ -233,7 +233,8 @@ pub(crate) fn open_exec(
         FileKind::Symlink => return Err(refuse(Reason::SymlinkRefused)),
         kind => return Err(refuse(Reason::NotRegular { kind })),
     }
-    world.check_exec(id).map_err(|denied| {
+    let role = if stage == Stage::ElfInterp { Role::Loader } else { Role::Program };
+    world.check_exec(id, role).map_err(|denied| {
         let Stat { mode, uid, gid, .. } = stat;
         refuse(match denied {
             Denied::NoexecMount => Reason::NoexecMount,

@@ -52,6 +52,17 @@ pub enum Denied {
     Policy(Errno),
 }
 
+/// What a file is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// To be the program: the one that was named, or the interpreter of a script. The security
+    /// modules are asked about it as about an exec.
+    Program,
+    /// To be mapped beside a program, as an ELF interpreter is: permission, mount and writers
+    /// count; the security modules are asked when it is mapped.
+    Loader,
+}
+
 /// What is asked of the mount a file lies on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Mount {
@@ -97,7 +108,7 @@ pub trait World {
     ///
     /// # Errors
     /// The first rule that forbids it.
-    fn check_exec(&mut self, file: FileId) -> Result<(), Denied>;
+    fn check_exec(&mut self, file: FileId, role: Role) -> Result<(), Denied>;
 
     /// Reads at an offset; fewer bytes than asked for means end of file.
     ///

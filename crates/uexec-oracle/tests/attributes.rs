@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::sync::Arc;
 
-use support::{Scratch, may_set_exe};
+use support::{Scratch, WAYS, may_set_exe};
 use uexec_oracle::elf::{ET_EXEC, Elf, R, W, code};
 use uexec_oracle::launch::{Exec, run};
 use uexec_oracle::skip;
@@ -75,15 +75,29 @@ fn differences(dir: &Scratch, case: &Case) -> Vec<String> {
     let mut exec = Exec::new(probe).args(["an argument"]).envs(["HOME=/", "X=1"]);
     exec.states.clone_from(&case.states);
     let (kernel_status, expected) = report(dir, &exec, "report");
-    let through = exec.through(uexec_binary(), &[]);
-    let (status, got) = report(dir, &through, "report");
     if kernel_status >= 200 {
         skip(case.name, "this state cannot be set up here");
         return Vec::new();
     }
+    assert!(expected.len() > 200 || kernel_status < 0, "the probe said little: {expected:?}");
+    let mut found = Vec::new();
+    for options in WAYS {
+        let through = exec.through(uexec_binary(), options);
+        let got = report(dir, &through, "report");
+        found.extend(differences_of(case, (kernel_status, &expected), (got.0, &got.1)));
+    }
+    found
+}
+
+fn differences_of(
+    case: &Case,
+    (kernel_status, expected): (i32, &BTreeMap<String, String>),
+    (status, got): (i32, &BTreeMap<String, String>),
+) -> Vec<String> {
     let mut found = Vec::new();
     if kernel_status != status {
         found.push(format!("status: kernel {kernel_status}, uexec {status} {:?}", got.get("said")));
+        return found;
     }
     let keys: std::collections::BTreeSet<_> = expected.keys().chain(got.keys()).collect();
     for key in keys {
@@ -99,7 +113,6 @@ fn differences(dir: &Scratch, case: &Case) -> Vec<String> {
             None => found.push(format!("{key}:\n    kernel {a:?}\n    uexec  {b:?}")),
         }
     }
-    assert!(expected.len() > 200 || kernel_status < 0, "the probe said little: {expected:?}");
     found
 }
 

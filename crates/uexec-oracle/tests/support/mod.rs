@@ -58,10 +58,22 @@ pub(crate) fn may_set_exe() -> bool {
     u64::from_str_radix(line.trim(), 16).unwrap_or(0) & SYS_ADMIN_OR_CHECKPOINT_RESTORE != 0
 }
 
-/// Both ways to the first instruction; every difference, a line each.
+/// Options that change nothing here. Without any, `uexec` starts the program before its own C
+/// library is set up; with one, after.
+pub(crate) const WAYS: [&[&str]; 2] = [&[], &["--no-privileges"]];
+
+/// The kernel's and uexec's ways to the first instruction; every difference, a line each.
 pub(crate) fn differences(exec: &Exec) -> Vec<String> {
     let kernel = by_kernel(exec).expect("the kernel's start");
-    let uexec = by_uexec(exec, uexec_binary(), &[]).expect("uexec's start");
+    let one = |options: &&[&str]| {
+        let uexec = by_uexec(exec, uexec_binary(), options).expect("uexec's start");
+        let found = differences_of(&kernel, &uexec);
+        found.into_iter().map(move |line| format!("{options:?} {line}")).collect::<Vec<_>>()
+    };
+    WAYS.iter().flat_map(one).collect()
+}
+
+fn differences_of(kernel: &Outcome, uexec: &Outcome) -> Vec<String> {
     match (kernel, uexec) {
         (Outcome::Started(kernel), Outcome::Started(uexec)) => {
             let (expected, mut got) = (kernel.snapshot().unwrap(), uexec.snapshot().unwrap());
@@ -82,10 +94,10 @@ pub(crate) fn differences(exec: &Exec) -> Vec<String> {
                 };
             }
             let mut found = expected.differences(&got);
-            found.extend(memory_differences(&expected, &kernel, &uexec));
+            found.extend(memory_differences(&expected, kernel, uexec));
             found
         }
-        (Outcome::Refused(e), Outcome::Gave(code)) if code == refusal_status(e.0) => Vec::new(),
+        (Outcome::Refused(e), Outcome::Gave(code)) if *code == refusal_status(e.0) => Vec::new(),
         (Outcome::Died(a), Outcome::Died(b)) if a == b => Vec::new(),
         (a, b) => vec![format!("outcome:\n    kernel {a:?}\n    uexec  {b:?}")],
     }
