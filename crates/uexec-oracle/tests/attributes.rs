@@ -212,8 +212,6 @@ fn process_attributes() {
         case("machine check policy", [State::Prctl(33, [1, 1, 0, 0])]),
         case("speculation", [State::Prctl(53, [0, 4, 0, 0])]),
         case("speculation until exec", [State::Prctl(53, [0, 16, 0, 0])]),
-        case("memory merging", prctl(67, 1)),
-        case("no write and execute", prctl(65, 1)),
         case("name", [State::Prctl(libc::PR_SET_NAME, [c"other".as_ptr() as u64, 0, 0, 0])]),
         case("locked memory", [State::LockMemory]),
         case("registrations", [State::Registrations]),
@@ -223,6 +221,18 @@ fn process_attributes() {
         case("OOM score", [State::Write(c"/proc/self/oom_score_adj".into(), c"500".into())]),
         case("personality", [State::Personality(0x100_0000)]),
     ]);
+}
+
+/// `PR_SET_MDWE(2const)`: the list of operations was put in memory both writable and executable.
+#[test]
+fn regression_no_memory_both_writable_and_executable() {
+    check([case("no write and execute", [State::Prctl(65, [1, 0, 0, 0])])]);
+}
+
+/// `PR_SET_MEMORY_MERGE(2const)`: the kernel makes the first stack before it is passed on.
+#[test]
+fn regression_memory_merging_leaves_the_stack_out() {
+    check([case("memory merging", [State::Prctl(67, [1, 0, 0, 0])])]);
 }
 
 /// PIPE-42 to PIPE-48. Needs root to begin with.

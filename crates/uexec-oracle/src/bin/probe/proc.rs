@@ -37,7 +37,6 @@ pub(crate) fn ask(report: &mut Report) {
         "uid_map",
         "gid_map",
         "projid_map",
-        "autogroup",
         "maps",
         "timens_offsets",
         "attr/current",
@@ -46,6 +45,9 @@ pub(crate) fn ask(report: &mut Report) {
     for name in texts {
         report.add(&format!("proc.{name}"), text(name));
     }
+    // Its number counts sessions.
+    let autogroup = text("autogroup");
+    report.add("proc.autogroup", autogroup.split_once(' ').map_or("none", |a| a.1));
     for name in ["cmdline", "environ", "auxv"] {
         report.add(&format!("proc.{name}"), bytes(name).escape_ascii());
     }
