@@ -143,8 +143,7 @@ fn child(
     }
     // SAFETY: the path and both arrays are NUL-terminated, and the arrays end with a null pointer.
     unsafe { libc::execve(exec.path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
-    // SAFETY: the C library's errno of this thread always exists.
-    quit(unsafe { *libc::__errno_location() })
+    quit(io::Error::last_os_error().raw_os_error().unwrap_or(0))
 }
 
 fn quit(status: i32) -> ! {

@@ -132,14 +132,14 @@ pub fn by_kernel(exec: &Exec) -> io::Result<Outcome> {
 /// As [`by_kernel`].
 pub fn by_uexec(exec: &Exec, uexec: &Path, options: &[&str]) -> io::Result<Outcome> {
     match by_kernel(&exec.through(uexec, options))? {
-        Outcome::Started(stopped) => stopped.to_program(),
+        Outcome::Started(stopped) => stopped.run_to_program(),
         other => Ok(other),
     }
 }
 
 impl Stopped {
     /// From the first instruction of `uexec` to that of the program.
-    fn to_program(mut self) -> io::Result<Outcome> {
+    fn run_to_program(mut self) -> io::Result<Outcome> {
         let pid = self.tracee.pid;
         loop {
             if let Err(end) = self.tracee.next_syscall()? {

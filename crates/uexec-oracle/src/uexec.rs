@@ -5,25 +5,27 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// The `uexec` built from this workspace with the profile of the running test: found beside the
-/// test's own directory, brought up to date by cargo first.
+/// test's own directory, brought up to date by cargo first (unless `UEXEC_ORACLE_NO_BUILD` is set).
 ///
 /// # Panics
 /// When cargo cannot build it; the message holds what cargo said.
 #[must_use]
 pub fn uexec_binary() -> &'static Path {
-    static FOUND: OnceLock<PathBuf> = OnceLock::new();
-    FOUND.get_or_init(|| {
-        let path = beside_this_test().join("uexec");
+    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| {
         if std::env::var_os("UEXEC_ORACLE_NO_BUILD").is_none() {
-            build();
+            build()?;
         }
-        assert!(
-            path.exists(),
-            "there is no {}: build it with `cargo build -p uexec`",
-            path.display()
-        );
-        path
-    })
+        let path = beside_this_test().join("uexec");
+        match path.exists() {
+            true => Ok(path),
+            false => Err(format!("there is no {}: cargo build -p uexec", path.display())),
+        }
+    });
+    match found {
+        Ok(path) => path,
+        Err(why) => panic!("{why}"),
+    }
 }
 
 /// `target/…/debug` when this is `target/…/debug/deps/oracle-0123`.
