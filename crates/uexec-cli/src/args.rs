@@ -116,7 +116,7 @@ Examples:
   curl -s host/tool | uexec run - -h   a program from standard input")]
 pub(crate) struct Run {
     /// Pass NAME as argv[0] instead of PROG
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub(crate) argv0: Option<OsString>,
 
     /// Set an environment variable (can be repeated)

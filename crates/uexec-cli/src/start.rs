@@ -26,14 +26,36 @@ global_asm!(
     "xor ebp, ebp",
     "mov r12, rsp", // what the C library's own start wants unchanged
     "mov r13, rdx",
-    "mov rdi, rsp",
+    "mov edi, 0x1002", // arch_prctl(ARCH_SET_FS, the middle of the thread area)
+    "lea rsi, [rip + {thread} + 4096]",
+    "mov [rsi], rsi", // which begins with its own address
+    "mov [rsi + 16], rsi",
+    "mov eax, 158",
+    "syscall",
+    "mov rdi, r12",
     "and rsp, -16",
     "call {short}",
+    "mov edi, 0x1002", // arch_prctl(ARCH_SET_FS, 0), as it was
+    "xor esi, esi",
+    "mov eax, 158",
+    "syscall",
     "mov rsp, r12",
     "mov rdx, r13",
     "jmp _start",
     short = sym short_way,
+    thread = sym THREAD,
 );
+
+/// What `fs` points into on the short way, in place of the C library's thread descriptor: the few
+/// of its functions that are called without being set up (by the standard library's checks in a
+/// debug build, say) look for a stack guard there and leave errno in front of it.
+#[repr(align(4096))]
+struct ThreadArea(#[allow(dead_code, reason = "only the C library looks")] UnsafeCell<[u8; 8192]>);
+
+// SAFETY: only one thread exists while `fs` points there, and Rust code never looks at it.
+unsafe impl Sync for ThreadArea {}
+
+static THREAD: ThreadArea = ThreadArea(UnsafeCell::new([0; 8192]));
 
 /// Tries the short way; returns if it is not for it.
 extern "C" fn short_way(stack: *const usize) {
