@@ -75,6 +75,21 @@ pub(crate) enum User {
     Myself,
 }
 
+/// The id of `nobody`, the same on every Linux (`DEFAULT_OVERFLOWUID`, `include/linux/highuid.h`).
+const NOBODY: u32 = 65534;
+
+impl User {
+    /// User and group id.
+    pub(crate) fn ids(self) -> (u32, u32) {
+        use rustix::process::{getegid, geteuid};
+        match self {
+            User::Root => (0, 0),
+            User::Nobody => (NOBODY, NOBODY),
+            User::Myself => (geteuid().as_raw(), getegid().as_raw()),
+        }
+    }
+}
+
 impl std::fmt::Display for User {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

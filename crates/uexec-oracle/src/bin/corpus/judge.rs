@@ -6,6 +6,9 @@ use crate::program::Program;
 use crate::run::{By, Outcome, Way, run};
 use crate::skip;
 
+/// How often the kernel is asked again when there is a difference.
+const MORE: u32 = 8;
+
 /// What came out for one program.
 #[derive(Debug)]
 pub(crate) struct Judged<'a> {
@@ -40,8 +43,8 @@ pub(crate) struct Difference {
 /// Nothing is normalised. What differs of necessity is made the same beforehand: all runs of a
 /// program have the same folder, emptied in between, as working directory, HOME and TMPDIR, and
 /// the same environment. What prints a process id, a time or a random number differs between the
-/// kernel's own runs and is left out. Some do so only now and then: on a difference the kernel is
-/// asked a third time (uexec never is).
+/// kernel's own runs and is left out. Some do so only now and then (the order of a hash table of
+/// two): on a difference the kernel is asked [`MORE`] times more; uexec is never asked again.
 pub(crate) fn judge<'a>(program: &'a Program, way: &Way, folder: &Path) -> Judged<'a> {
     let verdict = match skip::reason(program, way.user) {
         Some(reason) => Verdict::Skipped(reason),
@@ -52,19 +55,24 @@ pub(crate) fn judge<'a>(program: &'a Program, way: &Way, folder: &Path) -> Judge
 }
 
 fn compare(program: &Program, way: &Way, folder: &Path) -> std::io::Result<Verdict> {
-    let kernel = |_: u8| run(program, way, By::Kernel, folder);
-    let first = kernel(1)?;
+    let first = run(program, way, By::Kernel, folder)?;
     if let Some(reason) = first.cut_short {
         return Ok(Verdict::LeftOut(format!("under the kernel already: {reason}")));
     }
-    if let Some(d) = difference(&first, &kernel(2)?) {
-        return Ok(Verdict::LeftOut(format!("differs between two kernel runs: {}", d.place)));
+    let unsteady = || -> std::io::Result<Option<Verdict>> {
+        let again = difference(&first, &run(program, way, By::Kernel, folder)?);
+        Ok(again.map(|d| Verdict::LeftOut(format!("differs between kernel runs: {}", d.place))))
+    };
+    if let Some(verdict) = unsteady()? {
+        return Ok(verdict);
     }
     let Some(found) = difference(&first, &run(program, way, By::Uexec, folder)?) else {
         return Ok(Verdict::Equal);
     };
-    if let Some(d) = difference(&first, &kernel(3)?) {
-        return Ok(Verdict::LeftOut(format!("differs between three kernel runs: {}", d.place)));
+    for _ in 0..MORE {
+        if let Some(verdict) = unsteady()? {
+            return Ok(verdict);
+        }
     }
     Ok(Verdict::Different(found))
 }

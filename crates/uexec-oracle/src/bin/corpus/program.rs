@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -13,8 +13,10 @@ use serde::Serialize;
 pub(crate) struct Program {
     pub(crate) path: PathBuf,
     pub(crate) kind: Kind,
-    /// set-user-ID or set-group-ID.
-    pub(crate) set_id: bool,
+    /// The user it would become.
+    pub(crate) set_uid: Option<u32>,
+    /// The group it would become.
+    pub(crate) set_gid: Option<u32>,
 }
 
 /// What a program is.
@@ -89,7 +91,7 @@ fn is(path: &Path, name: &OsString) -> bool {
 /// `None` for whatever is neither an executable ELF file nor a script.
 fn look(path: PathBuf) -> Option<Program> {
     let meta = fs::metadata(&path).ok()?;
-    let mode = meta.permissions().mode();
+    let mode = meta.mode();
     if !meta.is_file() || mode & 0o111 == 0 {
         return None;
     }
@@ -104,7 +106,9 @@ fn look(path: PathBuf) -> Option<Program> {
     } else {
         return None;
     };
-    Some(Program { path, kind, set_id: mode & 0o6000 != 0 })
+    let set_uid = (mode & 0o4000 != 0).then_some(meta.uid());
+    let set_gid = (mode & 0o2010 == 0o2010).then_some(meta.gid());
+    Some(Program { path, kind, set_uid, set_gid })
 }
 
 /// By `e_type` and `PT_INTERP` of a 64-bit little-endian file (`elf(5)`); others count as static.

@@ -18,8 +18,6 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, s
 use crate::args::User;
 use crate::program::{Kind, Program};
 
-/// The id of `nobody`, the same on every Linux (`DEFAULT_OVERFLOWUID`, `include/linux/highuid.h`).
-const NOBODY: u32 = 65534;
 /// Who writes more than that would never stop.
 const MAX_OUTPUT_BYTES: u64 = 64 << 20;
 
@@ -78,7 +76,8 @@ pub(crate) fn run(program: &Program, way: &Way, by: By, folder: &Path) -> io::Re
     command.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
     if way.user == User::Nobody {
         // Root's supplementary groups go too (`CommandExt::uid`).
-        command.uid(NOBODY).gid(NOBODY);
+        let (uid, gid) = way.user.ids();
+        command.uid(uid).gid(gid);
     }
     // SAFETY: runs between fork and exec, and makes one system call.
     unsafe { command.pre_exec(|| Ok(setsid().map(drop)?)) };
@@ -149,10 +148,8 @@ fn fresh(folder: &Path, user: User) -> io::Result<()> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => fs::create_dir(folder)?,
     }
-    if user == User::Nobody {
-        chown(folder, Some(NOBODY), Some(NOBODY))?;
-    }
-    Ok(())
+    let (uid, gid) = user.ids();
+    chown(folder, Some(uid), Some(gid))
 }
 
 /// Where everything happens; removed at the end.
