@@ -54,6 +54,10 @@ pub(crate) struct Args {
     /// The uexec to test [default: next to this program; built if it is not there]
     #[arg(long, value_name = "PATH")]
     pub(crate) uexec: Option<PathBuf>,
+
+    /// Have cargo bring the uexec next to this program up to date first
+    #[arg(long, conflicts_with = "uexec")]
+    pub(crate) build: bool,
 }
 
 impl Args {

@@ -49,7 +49,8 @@ fn sweep(args: Args) -> std::io::Result<bool> {
     }
     let folder = Folder::new()?;
     let jobs = args.jobs();
-    let way = Way { uexec: uexec::find(args.uexec, &folder)?, user, userns: args.userns };
+    let uexec = uexec::find(args.uexec, args.build, &folder)?;
+    let way = Way { uexec, user, userns: args.userns };
     let judged = judge_all(&programs, &way, &folder, jobs);
     let report = report::Report::new(&way, &judged, args.bar);
     if args.list_different {

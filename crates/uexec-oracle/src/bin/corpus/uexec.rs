@@ -6,18 +6,22 @@ use std::{env, fs, io};
 
 use crate::run::Folder;
 
-/// The given one, else the one next to this program, else one built now. It is copied to where
+/// The given one, else the one next to this program, built if it is missing or on demand. It is copied to where
 /// every user can execute it.
 ///
 /// # Errors
 /// When there is none and cargo can't build it, or it can't be copied.
-pub(crate) fn find(given: Option<PathBuf>, folder: &Folder) -> io::Result<PathBuf> {
+pub(crate) fn find(
+    given: Option<PathBuf>,
+    always_build: bool,
+    folder: &Folder,
+) -> io::Result<PathBuf> {
     let from = match given {
         Some(path) => path,
         None => {
             let me = env::current_exe()?;
             let beside = me.with_file_name("uexec");
-            if !beside.exists() {
+            if always_build || !beside.exists() {
                 build(&me)?;
             }
             beside
@@ -37,7 +41,9 @@ fn build(me: &Path) -> io::Result<()> {
     if me.parent().is_some_and(|p| p.ends_with("release")) {
         cargo.arg("--release");
     }
-    if let Some(target) = me.ancestors().find(|a| a.join("CACHEDIR.TAG").exists()) {
+    // TARGET/PROFILE/corpus or TARGET/TRIPLE/PROFILE/corpus; both folders above may be marked.
+    let marked = |folder: &&Path| folder.join("CACHEDIR.TAG").exists();
+    if let Some(target) = me.ancestors().take(4).filter(marked).last() {
         cargo.arg("--target-dir").arg(target);
     }
     match cargo.status()?.success() {
