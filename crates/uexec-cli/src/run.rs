@@ -6,14 +6,15 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use uexec_core::world::At;
-use uexec_core::{Errno, Exec, ExecError, KERNEL_FORMATS, Plan, Privileges, Stage, flags, plan};
+use uexec_core::{Errno, Exec, ExecError, Privileges, Stage, flags};
 use uexec_linux::{Caller, Host, die, prepare};
 
 use crate::args::Run;
+use crate::find::find_and_plan;
 use crate::{OWN_FAILURE, report, userns};
 
 /// Runs the program; returns an exit status only when it could not be started.
-pub(crate) fn run(args: Run) -> u8 {
+pub(crate) fn run(args: Run, envp: Vec<Vec<u8>>) -> u8 {
     if args.userns
         && let Err(error) = userns::enter()
     {
@@ -22,14 +23,15 @@ pub(crate) fn run(args: Run) -> u8 {
     }
     let name = args.program.clone();
     let verbose = args.verbose;
-    let (mut host, exec, _stdin) = match set_up(args) {
+    let (mut host, exec, _stdin) = match set_up(args, envp) {
         Ok(parts) => parts,
         Err(error) => {
             eprintln!("uexec: {}: {error}", name.display());
             return OWN_FAILURE;
         }
     };
-    let plan = match find_and_plan(exec, &mut host) {
+    let path = std::env::var_os("PATH");
+    let plan = match find_and_plan(exec, path.as_ref().map(|p| p.as_bytes()), &mut host) {
         Ok(plan) => plan,
         Err(error) => {
             report::print(name.as_bytes(), &error);
@@ -65,7 +67,7 @@ pub(crate) fn run(args: Run) -> u8 {
 }
 
 /// The exec as asked for on the command line.
-fn set_up(args: Run) -> std::io::Result<(Host, Exec, Option<OwnedFd>)> {
+fn set_up(args: Run, envp: Vec<Vec<u8>>) -> std::io::Result<(Host, Exec, Option<OwnedFd>)> {
     let mut host = Host::new();
     if args.no_aslr {
         host.no_aslr();
@@ -78,7 +80,7 @@ fn set_up(args: Run) -> std::io::Result<(Host, Exec, Option<OwnedFd>)> {
     let mut exec = Exec {
         path: args.program.into_vec(),
         argv,
-        envp: environment(args.clear_env, args.env),
+        envp: environment(if args.clear_env { Vec::new() } else { envp }, &args.env),
         privileges: if args.no_privileges { Privileges::Ignore } else { Privileges::Refuse },
         interp: args.interp.map(OsString::into_vec),
         untold: args.verbose < 2,
@@ -96,13 +98,10 @@ fn set_up(args: Run) -> std::io::Result<(Host, Exec, Option<OwnedFd>)> {
     Ok((host, exec, stdin))
 }
 
-fn environment(clear: bool, set: Vec<OsString>) -> Vec<Vec<u8>> {
-    let mut envp: Vec<Vec<u8>> = match clear {
-        true => Vec::new(),
-        false => uexec_linux::environment(),
-    };
+/// `envp` with the variables of `set` added or replaced.
+pub(crate) fn environment(mut envp: Vec<Vec<u8>>, set: &[OsString]) -> Vec<Vec<u8>> {
     for pair in set {
-        let pair = pair.into_vec();
+        let pair = pair.as_bytes().to_vec();
         let name = pair.iter().position(|b| *b == b'=').map_or(pair.len(), |i| i + 1);
         let same = |e: &&mut Vec<u8>| e.get(..name) == pair.get(..name);
         match envp.iter_mut().find(same) {
@@ -129,38 +128,6 @@ fn program_from_stdin() -> std::io::Result<OwnedFd> {
     let mut open = rustix::fs::OFlags::RDONLY;
     open.set(rustix::fs::OFlags::CLOEXEC, flags.contains(MemfdFlags::CLOEXEC));
     Ok(rustix::fs::open(path, open, rustix::fs::Mode::empty())?)
-}
-
-/// Plans the exec; a name without a slash is looked for in PATH as `execvp(3)` does.
-fn find_and_plan(exec: Exec, host: &mut Host) -> Result<Plan, ExecError> {
-    if exec.path.contains(&b'/') || exec.at != At::Cwd || exec.path.is_empty() {
-        return plan(exec, host, &KERNEL_FORMATS);
-    }
-    let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/bin:/usr/bin"));
-    let mut denied = None;
-    let mut missing = None;
-    for dir in path.as_bytes().split(|b| *b == b':') {
-        let mut candidate = dir.to_vec();
-        if !dir.is_empty() {
-            candidate.push(b'/');
-        }
-        candidate.extend_from_slice(&exec.path);
-        match plan(Exec { path: candidate, ..exec.clone() }, host, &KERNEL_FORMATS) {
-            Err(e) if e.errno() == Errno::EACCES => denied = denied.or(Some(e)),
-            Err(e) if matches!(e.errno(), Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE) => {
-                // A program that is there but misses its interpreter says more than one that is
-                // not there.
-                if missing.is_none() || e.refusal.stage > Stage::Open {
-                    missing = Some(e);
-                }
-            }
-            other => return other,
-        }
-    }
-    match denied.or(missing) {
-        Some(error) => Err(error),
-        None => plan(exec, host, &KERNEL_FORMATS),
-    }
 }
 
 /// 127 for what is not there, 126 for what is refused, 125 for what uexec could not do.

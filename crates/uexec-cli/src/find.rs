@@ -1,0 +1,51 @@
+//! Finds a program as `execvp(3)` does, by planning each candidate. Uses nothing but the core, so
+//! that it also works before a C library is there.
+
+extern crate alloc;
+
+use alloc::vec::Vec;
+
+use uexec_core::world::{At, World};
+use uexec_core::{Errno, Exec, ExecError, KERNEL_FORMATS, Plan, Stage, plan};
+
+/// Where programs are looked for when PATH is not set: glibc's `_CS_PATH`.
+const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
+
+/// The value of PATH in an environment.
+pub(crate) fn path_in(envp: &[Vec<u8>]) -> Option<&[u8]> {
+    envp.iter().find_map(|e| e.strip_prefix(b"PATH="))
+}
+
+/// Plans the exec; a name without a slash is looked for in `path` as `execvp(3)` does.
+pub(crate) fn find_and_plan(
+    exec: Exec,
+    path: Option<&[u8]>,
+    host: &mut dyn World,
+) -> Result<Plan, ExecError> {
+    if exec.path.contains(&b'/') || exec.at != At::Cwd || exec.path.is_empty() {
+        return plan(exec, host, &KERNEL_FORMATS);
+    }
+    let (mut denied, mut missing) = (None, None);
+    for dir in path.unwrap_or(DEFAULT_PATH).split(|b| *b == b':') {
+        let mut candidate = dir.to_vec();
+        if !dir.is_empty() {
+            candidate.push(b'/');
+        }
+        candidate.extend_from_slice(&exec.path);
+        match plan(Exec { path: candidate, ..exec.clone() }, host, &KERNEL_FORMATS) {
+            Err(e) if e.errno() == Errno::EACCES => denied = denied.or(Some(e)),
+            Err(e) if matches!(e.errno(), Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE) => {
+                // A program that is there but misses its interpreter says more than one that is
+                // not there.
+                if missing.is_none() || e.refusal.stage > Stage::Open {
+                    missing = Some(e);
+                }
+            }
+            other => return other,
+        }
+    }
+    match denied.or(missing) {
+        Some(error) => Err(error),
+        None => plan(exec, host, &KERNEL_FORMATS),
+    }
+}
