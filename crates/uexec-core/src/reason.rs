@@ -269,7 +269,10 @@ const fn walk_hint(errno: Errno) -> &'static str {
         Errno::ENOTDIR => "check for a slash after a file name",
         Errno::EACCES => "see the permissions on the way with namei -l PATH",
         Errno::ELOOP => "see the links on the way with namei PATH",
+        Errno::ENAMETOOLONG => "shorten the name",
+        Errno::EBADF => "pass a descriptor that is open",
         Errno::EMFILE => "raise ulimit -n",
+        Errno::ENFILE => "raise fs.file-max, or end programs that hold many files",
         _ => "",
     }
 }
