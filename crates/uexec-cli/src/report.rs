@@ -31,15 +31,18 @@ pub(crate) fn text(name: &[u8], failed: &Failed) -> String {
     };
     row("stage", r.stage.as_str());
     if !r.file.is_empty() && r.file != name {
-        row("file", &Shown(&r.file).to_string());
+        let interp = matches!(r.stage, Stage::ScriptInterp | Stage::ElfInterp | Stage::MapInterp);
+        row(if interp { "interp" } else { "file" }, &Shown(&r.file).to_string());
     }
-    row("why", &r.reason.why());
+    row("why", &r.why());
+    let script = failed.chain.last().filter(|_| r.stage == Stage::ScriptInterp);
+    let spanned = script.map_or(&r.file, |link| &link.path);
     if let Some(span) = r.span
-        && let Some(shown) = excerpt(&r.file, span, r.stage)
+        && let Some(shown) = excerpt(spanned, span, r.stage)
     {
         out.push_str(&shown);
     }
-    let hint = r.reason.hint();
+    let hint = r.hint();
     if !hint.is_empty() {
         let _ = writeln!(out, "  {LABEL}hint{LABEL:#}   {hint}");
     }

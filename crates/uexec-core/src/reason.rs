@@ -5,7 +5,7 @@
 use alloc::borrow::Cow;
 use alloc::format;
 
-use crate::error::{Errno, Reason, capability_names};
+use crate::error::{Errno, FileKind, Reason, Refusal, Stage, capability_names};
 
 impl Reason {
     /// What the kernel returns for this cause (internally, after the point of no return).
@@ -246,6 +246,53 @@ impl Reason {
             StackGrow { .. } => "STK-13",
             StackOverwritten { .. } => "ELF-34",
             NulInString { .. } | Unreadable | NotOfThisHost { .. } | Host { .. } => "",
+        }
+    }
+}
+
+impl Refusal {
+    /// The cause, knowing where it occurred: as [`Reason::why`], but an interpreter that is not
+    /// there is told from a program that is not there.
+    #[must_use]
+    pub fn why(&self) -> Cow<'static, str> {
+        use Reason::*;
+        let interp = match self.stage {
+            Stage::ScriptInterp => "the interpreter on the #! line",
+            Stage::ElfInterp => "the program interpreter (dynamic loader) it names",
+            _ => return self.reason.why(),
+        };
+        match &self.reason {
+            Walk { errno: Errno::ENOENT } => format!("{interp} does not exist").into(),
+            NotRegular { kind: FileKind::Directory } if self.file.is_empty() => {
+                let what = match self.stage {
+                    Stage::ScriptInterp => "nothing stands after #!",
+                    _ => "the name in PT_INTERP is empty",
+                };
+                format!("{what}, and an empty name means the working directory").into()
+            }
+            NotRegular { kind } => format!("{interp} is {}", kind.as_str()).into(),
+            NoexecMount => format!("{interp} lies on a file system mounted noexec").into(),
+            TextBusy => format!("somebody has {interp} open for writing").into(),
+            other => other.why(),
+        }
+    }
+
+    /// What to do about it, knowing where it occurred: as [`Reason::hint`].
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        use Reason::*;
+        match (self.stage, &self.reason) {
+            (Stage::ScriptInterp, Walk { .. }) if self.file.ends_with(b"\r") => {
+                "the line ends with a carriage return, as on Windows: use dos2unix"
+            }
+            (Stage::ScriptInterp, Walk { errno: Errno::ENOENT }) => {
+                "install it, or correct the path after #!; #!/usr/bin/env NAME searches PATH"
+            }
+            (Stage::ScriptInterp, NotRegular { .. }) => "write a path after #!, e.g. #!/bin/sh",
+            (Stage::ElfInterp, Walk { errno: Errno::ENOENT } | NotRegular { .. }) => {
+                "install the C library it was built for, or name a dynamic loader with --interp"
+            }
+            (_, reason) => reason.hint(),
         }
     }
 }

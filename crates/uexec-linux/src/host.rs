@@ -155,7 +155,10 @@ impl World for Host {
         }
         // No, or no answer: which rule is it? The kernel's order.
         let mount = fs::fstatvfs(fd);
-        if mount.is_ok_and(|m| m.f_flag.contains(fs::StatVfsMountFlags::NOEXEC)) {
+        // Nothing is executed from procfs and sysfs, however they are mounted.
+        let never =
+            fs::fstatfs(fd).is_ok_and(|s| [0x9fa0, 0x6265_6572].contains(&(s.f_type as u64)));
+        if never || mount.is_ok_and(|m| m.f_flag.contains(fs::StatVfsMountFlags::NOEXEC)) {
             return Err(Denied::NoexecMount);
         }
         if ffi::access_exec(fd) == Err(Errno::EACCES) {
