@@ -160,7 +160,7 @@ fn err_17_noexec_file_system() {
     fs::create_dir(&dir).unwrap();
     let bytes = Elf::exit(42).bytes();
     let ask = Ask::new(&p.path, "mnt/prog").before(move || {
-        mount_noexec(&dir)?;
+        mount_own(&dir, libc::MS_NOEXEC)?;
         fs::write(dir.join("prog"), &bytes)?;
         fs::set_permissions(dir.join("prog"), fs::Permissions::from_mode(0o755))
     });
@@ -170,15 +170,15 @@ fn err_17_noexec_file_system() {
     row("err_17_noexec_mount", &ask, errno(Errno::EACCES));
 }
 
-/// Mounts a tmpfs noexec, in mount and user namespaces of this child's own.
-fn mount_noexec(dir: &std::path::Path) -> io::Result<()> {
+/// Mounts a tmpfs with these flags, in mount and user namespaces of this child's own.
+pub(crate) fn mount_own(dir: &std::path::Path, flags: libc::c_ulong) -> io::Result<()> {
     use rustix::thread::{UnshareFlags, unshare_unsafe};
-    let mut flags = UnshareFlags::NEWNS;
-    flags.set(UnshareFlags::NEWUSER, !root());
+    let mut own = UnshareFlags::NEWNS;
+    own.set(UnshareFlags::NEWUSER, !root());
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     // SAFETY: changes neither memory nor descriptors.
-    unsafe { unshare_unsafe(flags) }?;
-    if flags.contains(UnshareFlags::NEWUSER) {
+    unsafe { unshare_unsafe(own) }?;
+    if own.contains(UnshareFlags::NEWUSER) {
         fs::write("/proc/self/setgroups", "deny")?;
         fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
         fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))?;
@@ -190,7 +190,7 @@ fn mount_noexec(dir: &std::path::Path) -> io::Result<()> {
     };
     mount(c"none", c"/", libc::MS_REC | libc::MS_PRIVATE)?;
     let dir = std::ffi::CString::new(dir.as_os_str().as_encoded_bytes())?;
-    mount(c"tmpfs", &dir, libc::MS_NOEXEC)
+    mount(c"tmpfs", &dir, flags)
 }
 
 #[test]
