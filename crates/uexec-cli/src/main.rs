@@ -3,7 +3,8 @@
 //! There is no Rust `main`: the runtime that normally runs before it changes what the program to
 //! be run inherits (it ignores SIGPIPE and installs signal handlers), so the C entry is used.
 
-#![no_main]
+#![cfg_attr(not(test), no_main)]
+#![cfg_attr(test, allow(dead_code, reason = "unit tests have a main of their own"))]
 
 mod args;
 mod docs;
@@ -11,15 +12,14 @@ mod report;
 mod run;
 mod userns;
 
-use clap::Parser;
-
 /// Exit status for uexec's own failures, as of `env(1)` and its like.
 const OWN_FAILURE: u8 = 125;
 
 /// The C entry point.
+#[cfg(not(test))]
 #[unsafe(no_mangle)]
 pub extern "C" fn main() -> std::ffi::c_int {
-    match args::Cli::try_parse() {
+    match <args::Cli as clap::Parser>::try_parse() {
         Ok(cli) => dispatch(cli).into(),
         Err(error) => {
             let _ = error.print();

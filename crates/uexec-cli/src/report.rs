@@ -13,7 +13,17 @@ const MARK: Style = AnsiColor::Yellow.on_default();
 
 /// Prints a failed exec of `name` to standard error.
 pub(crate) fn print(name: &[u8], failed: &Failed) {
-    anstream::eprint!("{}", text(name, failed));
+    put(format_args!("{}", text(name, failed)));
+}
+
+/// Prints one line to standard error.
+pub(crate) fn say(what: std::fmt::Arguments<'_>) {
+    put(format_args!("uexec: {what}\n"));
+}
+
+/// A message that cannot be written is lost: `eprintln!` would end the process for that.
+fn put(what: std::fmt::Arguments<'_>) {
+    let _ = std::io::Write::write_fmt(&mut anstream::stderr(), what);
 }
 
 /// The message, with colours.

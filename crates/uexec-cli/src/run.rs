@@ -5,27 +5,35 @@ use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use uexec_core::error::Refusal;
 use uexec_core::world::At;
-use uexec_core::{Errno, Exec, ExecError, KERNEL_FORMATS, Plan, Privileges, Stage, flags, plan};
+use uexec_core::{
+    Errno, Exec, ExecError, KERNEL_FORMATS, Plan, Privileges, Reason, Stage, flags, plan,
+};
 use uexec_linux::{Caller, Host, die, prepare};
 
 use crate::args::Run;
 use crate::{OWN_FAILURE, report, userns};
 
 /// Runs the program; returns an exit status only when it could not be started.
-pub(crate) fn run(args: Run) -> u8 {
+pub(crate) fn run(mut args: Run) -> u8 {
+    if args.no_aslr || args.seed.is_some() {
+        // Where it is not possible, -v says what differs.
+        let _ = uexec_linux::restart_unrandomized();
+    }
     if args.userns
         && let Err(error) = userns::enter()
     {
-        eprintln!("uexec: no own user namespace: {error}");
+        report::say(format_args!("no own user namespace: {error}"));
         return OWN_FAILURE;
     }
-    let name = args.program.clone();
+    let argv = std::mem::take(&mut args.program);
+    let name = argv.first().cloned().unwrap_or_default();
     let verbose = args.verbose;
-    let (mut host, exec, _stdin) = match set_up(args) {
+    let (mut host, exec, _stdin) = match set_up(args, argv) {
         Ok(parts) => parts,
         Err(error) => {
-            eprintln!("uexec: {}: {error}", name.display());
+            report::say(format_args!("{}: {error}", name.display()));
             return OWN_FAILURE;
         }
     };
@@ -38,7 +46,7 @@ pub(crate) fn run(args: Run) -> u8 {
     };
     if verbose > 1 {
         for event in plan.story.events() {
-            anstream::eprintln!("uexec: {:<13} {}", event.stage.as_str(), event.what);
+            report::say(format_args!("{:<13} {}", event.stage.as_str(), event.what));
         }
     }
     if let Some(death) = &plan.death {
@@ -50,7 +58,7 @@ pub(crate) fn run(args: Run) -> u8 {
         Ok(prepared) => {
             if verbose > 0 {
                 for difference in prepared.differences() {
-                    eprintln!("uexec: not as under the kernel: {difference}");
+                    report::say(format_args!("not as under the kernel: {difference}"));
                 }
             }
             // SAFETY: this process has had one thread since the kernel started it, and it was not
@@ -65,7 +73,7 @@ pub(crate) fn run(args: Run) -> u8 {
 }
 
 /// The exec as asked for on the command line.
-fn set_up(args: Run) -> std::io::Result<(Host, Exec, Option<OwnedFd>)> {
+fn set_up(args: Run, words: Vec<OsString>) -> std::io::Result<(Host, Exec, Option<OwnedFd>)> {
     let mut host = Host::new();
     if args.no_aslr {
         host.no_aslr();
@@ -73,10 +81,13 @@ fn set_up(args: Run) -> std::io::Result<(Host, Exec, Option<OwnedFd>)> {
     if let Some(seed) = args.seed {
         host.seed(seed);
     }
-    let mut argv = vec![args.argv0.unwrap_or_else(|| args.program.clone()).into_vec()];
-    argv.extend(args.args.into_iter().map(OsString::into_vec));
+    let mut argv: Vec<Vec<u8>> = words.into_iter().map(OsString::into_vec).collect();
+    let path = argv.first().cloned().unwrap_or_default();
+    if let (Some(first), Some(name)) = (argv.first_mut(), args.argv0) {
+        *first = name.into_vec();
+    }
     let mut exec = Exec {
-        path: args.program.into_vec(),
+        path,
         argv,
         envp: environment(args.clear_env, args.env),
         privileges: if args.no_privileges { Privileges::Ignore } else { Privileges::Refuse },
@@ -137,8 +148,9 @@ fn find_and_plan(exec: Exec, host: &mut Host) -> Result<Plan, ExecError> {
         return plan(exec, host, &KERNEL_FORMATS);
     }
     let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/bin:/usr/bin"));
+    let not_in_path = Refusal::new(Stage::Path, Reason::NotInPath);
+    let mut missing = ExecError::from(not_in_path);
     let mut denied = None;
-    let mut missing = None;
     for dir in path.as_bytes().split(|b| *b == b':') {
         let mut candidate = dir.to_vec();
         if !dir.is_empty() {
@@ -147,20 +159,23 @@ fn find_and_plan(exec: Exec, host: &mut Host) -> Result<Plan, ExecError> {
         candidate.extend_from_slice(&exec.path);
         match plan(Exec { path: candidate, ..exec.clone() }, host, &KERNEL_FORMATS) {
             Err(e) if e.errno() == Errno::EACCES => denied = denied.or(Some(e)),
-            Err(e) if matches!(e.errno(), Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE) => {
+            Err(e) if goes_on(e.errno()) => {
                 // A program that is there but misses its interpreter says more than one that is
                 // not there.
-                if missing.is_none() || e.refusal.stage > Stage::Open {
-                    missing = Some(e);
+                if e.refusal.stage > Stage::Open && missing.refusal.stage == Stage::Path {
+                    missing = e;
                 }
             }
             other => return other,
         }
     }
-    match denied.or(missing) {
-        Some(error) => Err(error),
-        None => plan(exec, host, &KERNEL_FORMATS),
-    }
+    Err(denied.unwrap_or(missing))
+}
+
+/// Errors after which `execvp(3)` tries the next directory, besides `EACCES` (ERR-71).
+fn goes_on(errno: Errno) -> bool {
+    const ETIMEDOUT: Errno = Errno(110);
+    matches!(errno, Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE | Errno::ENODEV | ETIMEDOUT)
 }
 
 /// 127 for what is not there, 126 for what is refused, 125 for what uexec could not do.

@@ -114,6 +114,7 @@ impl FileKind {
 pub enum Reason {
     // Path and open.
     EmptyPath,
+    NotInPath,
     PathTooLong { len: usize },
     ProcessLimit,
     BadFlags { flags: u32 },

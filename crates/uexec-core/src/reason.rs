@@ -13,7 +13,7 @@ impl Reason {
     pub fn errno(&self) -> Errno {
         use Reason::*;
         match self {
-            EmptyPath | Inaccessible => Errno::ENOENT,
+            EmptyPath | NotInPath | Inaccessible => Errno::ENOENT,
             PathTooLong { .. } => Errno::ENAMETOOLONG,
             ProcessLimit => Errno::EAGAIN,
             Walk { errno } | Policy { errno } | Io { errno } | Host { errno, .. } => *errno,
@@ -67,6 +67,7 @@ impl Reason {
         use Reason::*;
         Cow::Owned(match self {
             EmptyPath => return "the path is empty".into(),
+            NotInPath => return "no directory in PATH has it".into(),
             PathTooLong { len } => format!("the path has {len} bytes; at most 4095 are allowed"),
             ProcessLimit => return "this user has more processes than RLIMIT_NPROC allows".into(),
             BadFlags { flags } => format!("{flags:#x} has a bit that execveat(2) does not know"),
@@ -132,6 +133,7 @@ impl Reason {
         use Reason::*;
         match self {
             EmptyPath => "name a program",
+            NotInPath => "check the spelling; a program that is not in PATH needs a slash: ./NAME",
             PathTooLong { .. } => "use a shorter or a relative path",
             ProcessLimit => "raise ulimit -u, or end some of the user's processes",
             BadFlags { .. } => "use AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH, AT_EXECVE_CHECK only",
@@ -200,6 +202,7 @@ impl Reason {
         use Reason::*;
         match self {
             EmptyPath => "PIPE-2",
+            NotInPath => "ERR-71",
             PathTooLong { .. } => "PIPE-3",
             ProcessLimit => "PIPE-4",
             BadFlags { .. } => "PIPE-5",

@@ -44,6 +44,11 @@ pub(crate) fn gather() -> Gathered {
     Gathered { facts, vdso_start: own.vdso_start }
 }
 
+/// Whether this process was started with privilege: `AT_SECURE`.
+pub(crate) fn is_secure() -> bool {
+    auxv().iter().any(|p| p[0] == at::SECURE && p[1] != 0)
+}
+
 fn auxv() -> Vec<[u64; 2]> {
     let mut pairs = [[0u64; 2]; 64];
     if ffi::own_auxv(&mut pairs).is_ok() {

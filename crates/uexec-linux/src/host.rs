@@ -21,6 +21,8 @@ pub struct Host {
     vdso_start: u64,
     files: Vec<HostFile>,
     caps: OnceCell<(u64, u64)>,
+    /// The layout was asked to lie elsewhere than where the kernel maps for this process.
+    moved: bool,
 }
 
 #[derive(Debug)]
@@ -54,19 +56,26 @@ impl Host {
             vdso_start: gathered.vdso_start,
             files: Vec::with_capacity(4),
             caps: OnceCell::new(),
+            moved: false,
         }
     }
 
-    /// Lays programs out as under `setarch -R`: nothing is randomised.
+    /// Lays programs out as under `setarch -R`: nothing is randomised. What the program maps later
+    /// is placed by the kernel: see [`restart_unrandomized`](crate::restart_unrandomized).
     pub fn no_aslr(&mut self) {
         if facts::is_randomized(&self.facts) {
             self.facts.personality |= ADDR_NO_RANDOMIZE;
             self.facts.mmap_base = None;
+            self.moved = true;
         }
     }
 
-    /// Takes all draws from a seed, so that the same layout comes again.
+    /// Takes all draws from a seed, so that the same layout comes again; addresses are randomised
+    /// even where the caller's are not. What the program maps later is placed by the kernel: see
+    /// [`restart_unrandomized`](crate::restart_unrandomized).
     pub fn seed(&mut self, seed: u64) {
+        self.facts.personality &= !ADDR_NO_RANDOMIZE;
+        self.moved = true;
         self.facts.entropy = facts::seeded_entropy(seed);
         self.facts.mmap_base = None;
     }
@@ -74,6 +83,11 @@ impl Host {
     /// The facts, to be changed before anything is planned.
     pub fn facts_mut(&mut self) -> &mut Facts {
         &mut self.facts
+    }
+
+    /// Whether the layout lies elsewhere than where the kernel maps for this process.
+    pub(crate) const fn moved(&self) -> bool {
+        self.moved
     }
 
     /// Start of this process's own vdso block; 0 without one.

@@ -69,6 +69,12 @@ impl Ask {
         self
     }
 
+    /// With this environment.
+    pub(crate) fn env(mut self, env: &[&[u8]]) -> Ask {
+        self.envp = env.iter().map(|e| e.to_vec()).collect();
+        self
+    }
+
     /// An option for the command.
     pub(crate) fn option(mut self, option: impl Into<OsString>) -> Ask {
         self.options.push(option.into());
@@ -198,8 +204,14 @@ fn named_errno(message: &str) -> Option<Errno> {
     (1..200).map(Errno).find(|e| e.name() == name)
 }
 
-fn finish(command: &mut Command) -> Seen {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+/// Runs a command that reads nothing.
+pub(crate) fn finish(command: &mut Command) -> Seen {
+    finish_with(command.stdin(Stdio::null()))
+}
+
+/// Runs a command whose standard input is set.
+pub(crate) fn finish_with(command: &mut Command) -> Seen {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let spawned = {
         let _lock = one_at_a_time();
         command.spawn()

@@ -3,13 +3,16 @@
 
 #![allow(dead_code, reason = "every test program uses its own part of this")]
 
+use std::io::Write;
+
 pub(crate) mod ask;
 pub(crate) mod elf;
 pub(crate) mod place;
 
 /// Says visibly that something was not tested, and why.
 pub(crate) fn skip(what: &str, why: &str) {
-    eprintln!("SKIPPED {what}: {why}");
+    // Not eprintln: that is shown for failing tests only.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {what}: {why}");
 }
 
 /// Whether the tests run as root.
