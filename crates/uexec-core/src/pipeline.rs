@@ -28,10 +28,7 @@ use crate::world::{Sysctl, World};
 /// at fault, and the story so far.
 pub fn plan(exec: Exec, world: &mut dyn World, registry: &Registry<'_>) -> Result<Plan, ExecError> {
     let story = if exec.untold { Story::untold() } else { Story::default() };
-    let mut start = match begin(&exec, world, story) {
-        Ok(start) => start,
-        Err((refusal, story)) => return Err(ExecError::new(refusal, Vec::new(), story)),
-    };
+    let mut start = begin(&exec, world, story)?;
     let decided = registry.search_binary_handler(&mut start).and_then(|image| {
         let creds = creds::decide(start.world, &mut start.story, &start.file, exec.privileges)?;
         Ok((image, creds))
@@ -50,7 +47,7 @@ fn begin<'w>(
     exec: &Exec,
     world: &'w mut dyn World,
     mut story: Story,
-) -> Result<Bprm<'w>, (Refusal, Story)> {
+) -> Result<Bprm<'w>, ExecError> {
     match try_begin(exec, world, &mut story) {
         Ok((file, args, argc)) => {
             let filename = exec.filename().into_owned();
@@ -70,7 +67,7 @@ fn begin<'w>(
                 interp_override: exec.interp.clone(),
             })
         }
-        Err(refusal) => Err((refusal, story)),
+        Err(refusal) => Err(ExecError::new(refusal, Vec::new(), story)),
     }
 }
 

@@ -129,7 +129,7 @@ pub(crate) fn write_tables(
 /// Extends the stack mapping down to `low` if it does not reach there.
 fn grow(
     mm: &mut Mm,
-    ops: &mut Vec<Op>,
+    ops: &mut [Op],
     low: u64,
     stack_limit: u64,
     as_limit: u64,

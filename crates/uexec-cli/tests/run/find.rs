@@ -99,9 +99,8 @@ fn execvp(p: &Place, path: &str) -> Result<i32, i32> {
 
 /// Runs `uexec run -` with this on standard input.
 fn piped(p: &Place, program: &[u8], args: &[&str]) -> crate::Seen {
-    let mut file = File::from(std::os::fd::OwnedFd::from(
-        rustix::fs::memfd_create(c"x", rustix::fs::MemfdFlags::CLOEXEC).unwrap(),
-    ));
+    let flags = rustix::fs::MemfdFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::memfd_create(c"x", flags).unwrap());
     file.write_all(program).unwrap();
     file.rewind().unwrap();
     finish_with(run(p, ["-"]).args(args).stdin(Stdio::from(file)))
@@ -141,8 +140,13 @@ fn descriptors() {
         let file = File::open(p.join(name)).unwrap();
         let mut command = run(&p, ["/dev/fd/9", "x"]);
         let fd = file.as_raw_fd();
-        // SAFETY: only numbers are passed.
-        unsafe { command.pre_exec(move || check((libc::dup2(fd, 9) - 9).signum())) };
+        let hook = move || {
+            // SAFETY: only numbers are passed.
+            let got = unsafe { libc::dup2(fd, 9) };
+            check((got - 9).signum())
+        };
+        // SAFETY: the tests start children one at a time; the hook takes no lock.
+        unsafe { command.pre_exec(hook) };
         let seen = finish(&mut command);
         assert_eq!((seen.end, text(&seen).as_str()), (end, says), "{name}: {}", seen.stderr);
     }
