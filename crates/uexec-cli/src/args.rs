@@ -63,7 +63,7 @@ All that follows are its arguments, also what looks like an option.
     disable_help_flag = true
 )]
 pub(crate) struct Run {
-    /// Pass NAME as argv[0] instead of PROG
+    /// Pass NAME as the program's own name, `argv[0]`
     #[arg(long, value_name = "NAME", help_heading = "What the program is given")]
     pub(crate) argv0: Option<OsString>,
 
