@@ -8,9 +8,14 @@
 
 mod args;
 mod docs;
+mod explain;
+mod find;
 mod report;
 mod run;
+mod start;
 mod userns;
+
+use std::ffi::{CStr, c_char};
 
 /// Exit status for uexec's own failures, as of `env(1)` and its like.
 const OWN_FAILURE: u8 = 125;
@@ -18,9 +23,13 @@ const OWN_FAILURE: u8 = 125;
 /// The C entry point.
 #[cfg(not(test))]
 #[unsafe(no_mangle)]
-pub extern "C" fn main() -> std::ffi::c_int {
+pub extern "C" fn main(
+    _argc: std::ffi::c_int,
+    _argv: *const *const c_char,
+    envp: *const *const c_char,
+) -> std::ffi::c_int {
     match <args::Cli as clap::Parser>::try_parse() {
-        Ok(cli) => dispatch(cli).into(),
+        Ok(cli) => dispatch(cli, environment(envp)).into(),
         Err(error) => {
             let _ = error.print();
             if error.use_stderr() { OWN_FAILURE.into() } else { 0 }
@@ -28,9 +37,26 @@ pub extern "C" fn main() -> std::ffi::c_int {
     }
 }
 
-fn dispatch(cli: args::Cli) -> u8 {
+/// The environment as this process got it, byte for byte, strings without `=` included.
+fn environment(envp: *const *const c_char) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    for i in 0.. {
+        // SAFETY: the C library hands main the kernel's array, which ends with a null pointer;
+        // this loop ends there.
+        let text = unsafe { *envp.add(i) };
+        if text.is_null() {
+            break;
+        }
+        // SAFETY: every entry before it is a C string.
+        found.push(unsafe { CStr::from_ptr(text) }.to_bytes().to_vec());
+    }
+    found
+}
+
+fn dispatch(cli: args::Cli, envp: Vec<Vec<u8>>) -> u8 {
     match cli.command {
-        args::Command::Run(run) => run::run(run),
+        args::Command::Run(run) => run::run(run, envp),
+        args::Command::Explain(explain) => explain::explain(explain, envp),
         args::Command::Man { dir } => docs::man(dir.as_deref()),
         args::Command::Completions { shell } => docs::completions(shell),
     }

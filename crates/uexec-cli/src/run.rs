@@ -5,21 +5,20 @@ use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use uexec_core::error::Refusal;
 use uexec_core::world::At;
-use uexec_core::{
-    Errno, Exec, ExecError, KERNEL_FORMATS, Plan, Privileges, Reason, Stage, flags, plan,
-};
+use uexec_core::{Errno, Exec, ExecError, Privileges, Stage, flags};
 use uexec_linux::{Caller, Host, die, prepare};
 
 use crate::args::Run;
+use crate::find::find_and_plan;
 use crate::{OWN_FAILURE, report, userns};
 
 /// Runs the program; returns an exit status only when it could not be started.
-pub(crate) fn run(mut args: Run) -> u8 {
+pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
     if args.no_aslr || args.seed.is_some() {
         // Where it is not possible, -v says what differs.
-        let _ = uexec_linux::restart_unrandomized();
+        let words: Vec<_> = std::env::args_os().map(OsString::into_vec).collect();
+        let _ = uexec_linux::restart_unrandomized(&words, &envp);
     }
     if args.userns
         && let Err(error) = userns::enter()
@@ -30,14 +29,15 @@ pub(crate) fn run(mut args: Run) -> u8 {
     let argv = std::mem::take(&mut args.program);
     let name = argv.first().cloned().unwrap_or_default();
     let verbose = args.verbose;
-    let (mut host, exec, _stdin) = match set_up(args, argv) {
+    let (mut host, exec, _stdin) = match set_up(args, argv, envp) {
         Ok(parts) => parts,
         Err(error) => {
             report::say(format_args!("{}: {error}", name.display()));
             return OWN_FAILURE;
         }
     };
-    let plan = match find_and_plan(exec, &mut host) {
+    let path = std::env::var_os("PATH");
+    let plan = match find_and_plan(exec, path.as_ref().map(|p| p.as_bytes()), &mut host) {
         Ok(plan) => plan,
         Err(error) => {
             report::print(name.as_bytes(), &error);
@@ -73,7 +73,11 @@ pub(crate) fn run(mut args: Run) -> u8 {
 }
 
 /// The exec as asked for on the command line.
-fn set_up(args: Run, words: Vec<OsString>) -> std::io::Result<(Host, Exec, Option<OwnedFd>)> {
+fn set_up(
+    args: Run,
+    words: Vec<OsString>,
+    envp: Vec<Vec<u8>>,
+) -> std::io::Result<(Host, Exec, Option<OwnedFd>)> {
     let mut host = Host::new();
     if args.no_aslr {
         host.no_aslr();
@@ -89,7 +93,7 @@ fn set_up(args: Run, words: Vec<OsString>) -> std::io::Result<(Host, Exec, Optio
     let mut exec = Exec {
         path,
         argv,
-        envp: environment(args.clear_env, args.env),
+        envp: environment(if args.clear_env { Vec::new() } else { envp }, &args.env),
         privileges: if args.no_privileges { Privileges::Ignore } else { Privileges::Refuse },
         interp: args.interp.map(OsString::into_vec),
         untold: args.verbose < 2,
@@ -107,13 +111,10 @@ fn set_up(args: Run, words: Vec<OsString>) -> std::io::Result<(Host, Exec, Optio
     Ok((host, exec, stdin))
 }
 
-fn environment(clear: bool, set: Vec<OsString>) -> Vec<Vec<u8>> {
-    let mut envp: Vec<Vec<u8>> = match clear {
-        true => Vec::new(),
-        false => uexec_linux::environment(),
-    };
+/// `envp` with the variables of `set` added or replaced.
+pub(crate) fn environment(mut envp: Vec<Vec<u8>>, set: &[OsString]) -> Vec<Vec<u8>> {
     for pair in set {
-        let pair = pair.into_vec();
+        let pair = pair.as_bytes().to_vec();
         let name = pair.iter().position(|b| *b == b'=').map_or(pair.len(), |i| i + 1);
         let same = |e: &&mut Vec<u8>| e.get(..name) == pair.get(..name);
         match envp.iter_mut().find(same) {
@@ -140,42 +141,6 @@ fn program_from_stdin() -> std::io::Result<OwnedFd> {
     let mut open = rustix::fs::OFlags::RDONLY;
     open.set(rustix::fs::OFlags::CLOEXEC, flags.contains(MemfdFlags::CLOEXEC));
     Ok(rustix::fs::open(path, open, rustix::fs::Mode::empty())?)
-}
-
-/// Plans the exec; a name without a slash is looked for in PATH as `execvp(3)` does.
-fn find_and_plan(exec: Exec, host: &mut Host) -> Result<Plan, ExecError> {
-    if exec.path.contains(&b'/') || exec.at != At::Cwd || exec.path.is_empty() {
-        return plan(exec, host, &KERNEL_FORMATS);
-    }
-    let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/bin:/usr/bin"));
-    let not_in_path = Refusal::new(Stage::Path, Reason::NotInPath);
-    let mut missing = ExecError::from(not_in_path);
-    let mut denied = None;
-    for dir in path.as_bytes().split(|b| *b == b':') {
-        let mut candidate = dir.to_vec();
-        if !dir.is_empty() {
-            candidate.push(b'/');
-        }
-        candidate.extend_from_slice(&exec.path);
-        match plan(Exec { path: candidate, ..exec.clone() }, host, &KERNEL_FORMATS) {
-            Err(e) if e.errno() == Errno::EACCES => denied = denied.or(Some(e)),
-            Err(e) if goes_on(e.errno()) => {
-                // A program that is there but misses its interpreter says more than one that is
-                // not there.
-                if e.refusal.stage > Stage::Open && missing.refusal.stage == Stage::Path {
-                    missing = e;
-                }
-            }
-            other => return other,
-        }
-    }
-    Err(denied.unwrap_or(missing))
-}
-
-/// Errors after which `execvp(3)` tries the next directory, besides `EACCES` (ERR-71).
-fn goes_on(errno: Errno) -> bool {
-    const ETIMEDOUT: Errno = Errno(110);
-    matches!(errno, Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE | Errno::ENODEV | ETIMEDOUT)
 }
 
 /// 127 for what is not there, 126 for what is refused, 125 for what uexec could not do.

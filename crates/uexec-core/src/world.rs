@@ -52,6 +52,17 @@ pub enum Denied {
     Policy(Errno),
 }
 
+/// What a file is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// To be the program: the one that was named, or the interpreter of a script. The security
+    /// modules are asked about it as about an exec.
+    Program,
+    /// To be mapped beside a program, as an ELF interpreter is: permission, mount and writers
+    /// count; the security modules are asked when it is mapped.
+    Loader,
+}
+
 /// What is asked of the mount a file lies on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Mount {
@@ -97,7 +108,7 @@ pub trait World {
     ///
     /// # Errors
     /// The first rule that forbids it.
-    fn check_exec(&mut self, file: FileId) -> Result<(), Denied>;
+    fn check_exec(&mut self, file: FileId, role: Role) -> Result<(), Denied>;
 
     /// Reads at an offset; fewer bytes than asked for means end of file.
     ///
@@ -135,7 +146,7 @@ pub trait World {
 pub struct Limits {
     /// `RLIMIT_STACK`.
     pub stack: u64,
-    /// `RLIMIT_DATA`.
+    /// `RLIMIT_DATA`; the hard value where the soft one is 0, as that is what the kernel then asks.
     pub data: u64,
     /// `RLIMIT_AS`.
     pub address_space: u64,
@@ -275,11 +286,5 @@ impl Facts {
     #[must_use]
     pub fn since(&self, major: u16, minor: u16) -> bool {
         self.kernel >= (major, minor)
-    }
-
-    /// Whether the caller has `CAP_SYS_RAWIO`.
-    #[must_use]
-    pub const fn raw_io(&self) -> bool {
-        self.creds.effective >> 17 & 1 == 1
     }
 }

@@ -1,18 +1,20 @@
 //! Carries a plan out in the current process: [`prepare`] does everything that can fail and can
 //! be undone, [`Prepared::commit`] never returns.
 
+use alloc::vec::Vec;
+
 use uexec_core::abi::PAGE;
 use uexec_core::{Errno, ExecError, Plan};
 
 use crate::arch::{enter, nr, syscall6, trampoline};
 use crate::host::Host;
-use crate::lower::{CODE_LEN, Difference, Lowered, lower};
+use crate::lower::{CODE_LEN, Difference, Lowered, lower, room, vdso_len};
 use crate::process::Caller;
 
-const PROT_RW: u64 = 3;
-const PROT_RX: u64 = 5;
-const MPROTECT: u64 = 10;
-const MAP_PRIVATE_ANONYMOUS_NOREPLACE: u64 = 0x10_0022;
+const PROT_RWX: u64 = 7;
+const MAP_PRIVATE_ANONYMOUS: u64 = 0x22;
+const MAP_POPULATE: u64 = 0x8000;
+const MAP_FIXED_NOREPLACE: u64 = 0x10_0000;
 
 /// A plan with everything it needs in place. Dropping it undoes all of that.
 #[derive(Debug)]
@@ -39,12 +41,17 @@ impl Drop for Region {
 }
 
 impl Region {
-    /// Maps fresh zero pages exactly there; `Err(EEXIST)` if something is there.
+    /// Maps fresh zero pages exactly there; `Err(EEXIST)` if something is there. All of them are
+    /// going to be written, so they are asked for at once.
+    ///
+    /// Writable and executable in one: making the code executable afterwards costs a flush of
+    /// translations on all processors, more than the rest together, and is refused by the same
+    /// policies. Nothing but this exec runs between now and the region's end.
     fn new(addr: u64, len: u64) -> Result<Region, Errno> {
-        let flags = MAP_PRIVATE_ANONYMOUS_NOREPLACE;
+        let flags = MAP_PRIVATE_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_POPULATE;
         // SAFETY: with MAP_FIXED_NOREPLACE nothing that exists is touched. Kernels that do not
         // know the flag take the address as a hint, which is checked below.
-        let got = unsafe { syscall6(nr::MMAP, [addr, len, PROT_RW, flags, u64::MAX, 0]) };
+        let got = unsafe { syscall6(nr::MMAP, [addr, len, PROT_RWX, flags, u64::MAX, 0]) };
         if (-4095..0).contains(&got) {
             return Err(Errno(-got as u16));
         }
@@ -52,19 +59,21 @@ impl Region {
         if region.addr == addr { Ok(region) } else { Err(Errno::EEXIST) }
     }
 
-    /// Fills the region: code first, then data. Makes the code executable and no longer writable.
-    fn fill(&self, code: &[u8], data: &[u8]) -> Result<(), Errno> {
-        if code.len() as u64 > CODE_LEN || CODE_LEN + data.len() as u64 > self.len {
+    /// The bytes behind the code page.
+    fn data(&mut self) -> &mut [u8] {
+        let start = (self.addr + CODE_LEN) as *mut u8;
+        // SAFETY: mapped readable and writable, ours alone, and borrowed as long as `self`.
+        unsafe { core::slice::from_raw_parts_mut(start, (self.len - CODE_LEN) as usize) }
+    }
+
+    /// Puts the code into its page.
+    fn put_code(&mut self, code: &[u8]) -> Result<(), Errno> {
+        if code.len() as u64 > CODE_LEN {
             return Err(Errno::ENOMEM);
         }
         // SAFETY: the code page is mapped, writable, ours alone, and large enough by the check.
         unsafe { core::ptr::copy_nonoverlapping(code.as_ptr(), self.addr as *mut u8, code.len()) };
-        let to = (self.addr + CODE_LEN) as *mut u8;
-        // SAFETY: the rest of the region likewise.
-        unsafe { core::ptr::copy_nonoverlapping(data.as_ptr(), to, data.len()) };
-        // SAFETY: changes the protection of the code page only, which holds no Rust object.
-        let ret = unsafe { syscall6(MPROTECT, [self.addr, CODE_LEN, PROT_RX, 0, 0, 0]) };
-        if ret < 0 { Err(Errno(-ret as u16)) } else { Ok(()) }
+        Ok(())
     }
 }
 
@@ -83,18 +92,19 @@ pub fn prepare(plan: &Plan, mut host: Host, caller: &Caller) -> Result<Prepared,
     if let Some(death) = &plan.death {
         return Err(ExecError::new(death.clone(), plan.chain.clone(), plan.story.clone()));
     }
+    let len = CODE_LEN + room(plan, caller);
     for base in places() {
-        let Lowered { data, list, len, differences } = lower(plan, &mut host, caller, base)?;
-        let end = base + len + PAGE;
+        let end = base + len + vdso_len(&host) + PAGE;
         if plan.vmas.iter().any(|v| v.start < end && base < v.end) {
             continue;
         }
-        let region = match Region::new(base, len) {
+        let mut region = match Region::new(base, len) {
             Ok(region) => region,
             Err(Errno::EEXIST) => continue,
             Err(errno) => return Err(ExecError::host("mmap", errno)),
         };
-        region.fill(trampoline(), &data).map_err(|e| ExecError::host("mprotect", e))?;
+        region.put_code(trampoline()).map_err(|e| ExecError::host("copying the trampoline", e))?;
+        let Lowered { list, differences } = lower(plan, &mut host, caller, base, region.data())?;
         return Ok(Prepared { region, list, differences, _host: host });
     }
     Err(ExecError::host("finding room for the list of operations", Errno::ENOMEM))

@@ -1,6 +1,8 @@
 //! Gathers what is known of kernel, processor and caller: the core's [`Facts`].
 
-use std::borrow::Cow;
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use rustix::process::{Resource, getrlimit};
 use uexec_core::Errno;
@@ -49,30 +51,43 @@ pub(crate) fn is_secure() -> bool {
     auxv().iter().any(|p| p[0] == at::SECURE && p[1] != 0)
 }
 
+/// Asks again what may have changed since `old` was gathered in this process or its parent.
+pub(crate) fn regather(old: &Facts) -> Facts {
+    Facts {
+        limits: limits(),
+        personality: ffi::personality(),
+        creds: creds(),
+        entropy: random_entropy(),
+        ..old.clone()
+    }
+}
+
 fn auxv() -> Vec<[u64; 2]> {
     let mut pairs = [[0u64; 2]; 64];
     if ffi::own_auxv(&mut pairs).is_ok() {
         return pairs.to_vec();
     }
-    let bytes = std::fs::read("/proc/self/auxv").unwrap_or_default();
+    let bytes = crate::host::read_file(c"/proc/self/auxv");
     let word = |b: &[u8]| u64::from_ne_bytes(b.try_into().unwrap_or_default());
     bytes.chunks_exact(16).map(|p| [word(&p[..8]), word(&p[8..])]).collect()
 }
 
 fn kernel_version() -> (u16, u16) {
     let uname = rustix::system::uname();
-    let release = uname.release().to_string_lossy().into_owned();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse().ok());
+    let release = uname.release().to_bytes();
+    let parse = |n: &[u8]| core::str::from_utf8(n).ok()?.parse().ok();
+    let mut numbers = release.split(|c| !c.is_ascii_digit()).map_while(parse);
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn limits() -> Limits {
     let soft = |r| getrlimit(r).current.unwrap_or(RLIM_INFINITY);
-    Limits {
-        stack: soft(Resource::Stack),
-        data: soft(Resource::Data),
-        address_space: soft(Resource::As),
-    }
+    let data = match soft(Resource::Data) {
+        // A soft limit of 0 leaves the hard one to the kernel.
+        0 => getrlimit(Resource::Data).maximum.unwrap_or(RLIM_INFINITY),
+        limit => limit,
+    };
+    Limits { stack: soft(Resource::Stack), data, address_space: soft(Resource::As) }
 }
 
 fn creds() -> Creds {
@@ -103,8 +118,9 @@ fn creds() -> Creds {
     }
 }
 
-/// The caller's bounding and ambient sets.
-pub(crate) fn cap_sets() -> (u64, u64) {
+/// The caller's bounding and ambient sets. Only what is both permitted and inheritable, which is
+/// `possible`, can be ambient (`capabilities(7)`).
+pub(crate) fn cap_sets(possible: u64) -> (u64, u64) {
     const PR_CAPBSET_READ: u64 = 23;
     const PR_CAP_AMBIENT: u64 = 47;
     const PR_CAP_AMBIENT_IS_SET: u64 = 1;
@@ -114,7 +130,8 @@ pub(crate) fn cap_sets() -> (u64, u64) {
             Ok(set) => bounding |= set << cap,
             Err(_) => break,
         }
-        if ffi::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, cap) == Ok(1) {
+        let asked = possible >> cap & 1 == 1;
+        if asked && ffi::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, cap) == Ok(1) {
             ambient |= 1 << cap;
         }
     }

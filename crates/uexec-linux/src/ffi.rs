@@ -1,7 +1,10 @@
 //! System calls that rustix does not have, each behind a safe function. Nothing is decided here.
 
-use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use alloc::ffi::CString;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+
+use rustix::fd::{AsRawFd, BorrowedFd};
 
 use uexec_core::Errno;
 
@@ -29,16 +32,25 @@ const AT_EXECVE_CHECK: u64 = 0x1_0000;
 pub(crate) fn execve_check(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     let path = c"";
     let argv = [path.as_ptr() as u64, 0];
-    let args = [
-        fd.as_raw_fd() as u64,
-        path.as_ptr() as u64,
-        argv.as_ptr() as u64,
-        argv[1..].as_ptr() as u64,
-        AT_EMPTY_PATH | AT_EXECVE_CHECK,
-        0,
-    ];
-    // SAFETY: path and both arrays outlive the call; with this flag the kernel never replaces the
-    // process.
+    let envp = &raw const argv[1] as u64;
+    execveat(fd, argv.as_ptr() as u64, envp)
+}
+
+/// Asks the kernel whether it would open the file for execution, and no more: the arguments,
+/// which come next, cannot be read, so that the answer of a file that may be opened is `EFAULT`.
+pub(crate) fn exec_open_check(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    match execveat(fd, u64::MAX, u64::MAX) {
+        Err(Errno::EFAULT) => Ok(()),
+        other => other,
+    }
+}
+
+fn execveat(fd: BorrowedFd<'_>, argv: u64, envp: u64) -> Result<(), Errno> {
+    let path = c"".as_ptr() as u64;
+    let flags = AT_EMPTY_PATH | AT_EXECVE_CHECK;
+    let args = [fd.as_raw_fd() as u64, path, argv, envp, flags, 0];
+    // SAFETY: path and arrays are valid or refused by the kernel; with this flag it never
+    // replaces the process.
     result(unsafe { syscall6(nr::EXECVEAT, args) }).map(drop)
 }
 
@@ -209,8 +221,10 @@ pub(crate) fn die_by_segv() -> ! {
     let _ = unsafe { syscall6(nr::RT_SIGPROCMASK, [2, (&raw const none) as u64, 0, 8, 0, 0]) };
     let pid = rustix::process::getpid();
     let _ = rustix::process::kill_process(pid, rustix::process::Signal::SEGV);
-    // Unreachable unless somebody catches what cannot be caught.
-    std::process::abort()
+    // Not reached: the signal is unblocked and has its default action.
+    loop {
+        let _ = plain(nr::EXIT_GROUP, [128 + SIGSEGV, 0, 0, 0, 0, 0]);
+    }
 }
 
 /// Bytes of this process's memory that stay as they are for its whole life: the vdso's code.
@@ -222,7 +236,7 @@ pub(crate) fn vdso_code(addr: u64, len: u64) -> Option<&'static [u8]> {
     }
     // SAFETY: the kernel maps the vdso readable at the address it gave in AT_SYSINFO_EHDR, so
     // long as it says; the bytes are never written.
-    Some(unsafe { std::slice::from_raw_parts(addr as *const u8, len as usize) })
+    Some(unsafe { core::slice::from_raw_parts(addr as *const u8, len as usize) })
 }
 
 /// A descriptor by its number, for the length of one exec; `None` for a negative number.
@@ -243,27 +257,52 @@ pub(crate) fn rseq_area() -> u64 {
     crate::arch::rseq_area()
 }
 
-/// The C library's environment as it stands.
-pub(crate) fn environment() -> Vec<Vec<u8>> {
-    unsafe extern "C" {
-        static environ: *const *const std::ffi::c_char;
-    }
-    let mut found = Vec::new();
-    // SAFETY: `environ` is the C library's; it is only written by setenv(3) and its like, which
-    // Rust code must not call while others read it.
-    let mut next = unsafe { environ };
-    if next.is_null() {
-        return found;
-    }
-    loop {
-        // SAFETY: not past the final null pointer, where the loop ends.
-        let text = unsafe { *next };
-        if text.is_null() {
-            return found;
+/// A number above all open descriptors of this process.
+///
+/// `select(2)`, "BUGS": descriptors in the sets beyond the size of the process's table are
+/// ignored, others must be open. So the smallest power of two is looked for that is ignored.
+pub(crate) fn descriptor_table_size() -> i32 {
+    const LARGEST: usize = 1 << 20;
+    let mut size = 64;
+    let mut set = alloc::vec![0u64; size / 64 + 1];
+    while size < LARGEST {
+        set.clear();
+        set.resize(size / 64 + 1, 0);
+        set[size / 64] = 1;
+        let zero = [0u64; 2];
+        let args = [size as u64 + 1, set.as_mut_ptr() as u64, 0, 0, (&raw const zero) as u64, 0];
+        // SAFETY: the kernel reads and writes the one set of `size + 1` bits, and the time, which
+        // is zero and stays so.
+        let ignored = result(unsafe { syscall6(nr::SELECT, args) }) == Ok(0);
+        // An open descriptor that is not ready looks the same as an ignored one.
+        if ignored && crate::host::is_cloexec(size as i32).is_none() {
+            break;
         }
-        // SAFETY: every entry is a C string.
-        found.push(unsafe { CStr::from_ptr(text) }.to_bytes().to_vec());
-        // SAFETY: this entry was not the last.
-        next = unsafe { next.add(1) };
+        size *= 2;
+    }
+    size as i32
+}
+
+/// How many descriptors are asked about at a time.
+pub(crate) const POLLED: usize = 256;
+
+/// Calls `each` for every open descriptor from `from` up to `to`, at most [`POLLED`].
+pub(crate) fn open_descriptors(from: i32, to: i32, each: &mut dyn FnMut(i32)) {
+    const POLLNVAL: u16 = 0x20;
+    let entry = |fd: i32| u64::from(fd as u32);
+    let mut list = [0u64; POLLED];
+    let count = usize::try_from(to - from).unwrap_or(0).min(list.len());
+    for (slot, fd) in list.iter_mut().zip(from..to) {
+        *slot = entry(fd);
+    }
+    let args = [list.as_mut_ptr() as u64, count as u64, 0, 0, 0, 0];
+    // SAFETY: `struct pollfd` is a 32-bit descriptor and two 16-bit sets, 8 bytes; the kernel
+    // reads and writes `count` of them.
+    let polled = result(unsafe { syscall6(nr::POLL, args) }).is_ok();
+    for slot in &list[..count] {
+        // Where poll cannot be used (RLIMIT_NOFILE is lower by now) every number is a candidate.
+        if !polled || (slot >> 48) as u16 & POLLNVAL == 0 {
+            each(*slot as u32 as i32);
+        }
     }
 }

@@ -1,14 +1,19 @@
 //! The running Linux as a [`World`]: answers the core's questions. Changes nothing but its own
 //! descriptors, which are all close-on-exec.
 
-use std::cell::OnceCell;
-use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use alloc::ffi::CString;
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::cell::OnceCell;
+use core::ffi::CStr;
 
-use rustix::fs::{self, CWD, FileType, Mode, OFlags};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags};
 use uexec_core::abi::personality::ADDR_NO_RANDOMIZE;
 use uexec_core::error::FileKind;
-use uexec_core::world::{At, Denied, FileId, Mount, Stat, Sysctl, World};
+use uexec_core::world::{At, Denied, FileId, Mount, Role, Stat, Sysctl, World};
 use uexec_core::{Errno, Facts};
 
 use crate::facts::{self, errno};
@@ -19,24 +24,32 @@ use crate::ffi;
 pub struct Host {
     facts: Facts,
     vdso_start: u64,
+    /// Where this process's own mappings end.
+    own_base: Option<u64>,
     files: Vec<HostFile>,
     caps: OnceCell<(u64, u64)>,
     /// The layout was asked to lie elsewhere than where the kernel maps for this process.
     moved: bool,
+    /// Where all paths start, instead of this process's root.
+    root: Option<OwnedFd>,
+    /// Kernel settings already read, in the order of [`Sysctl`].
+    settings: [Option<u64>; 5],
 }
 
+/// An open file.
 #[derive(Debug)]
-struct HostFile {
-    /// Where it was found, without following it any further: `O_PATH`.
-    place: OwnedFd,
-    /// Open for reading, once somebody reads.
-    data: Option<OwnedFd>,
-    stat: Option<fs::Stat>,
+enum HostFile {
+    /// Only its place in the file system: `O_PATH`. Nothing is done to it by that.
+    Place(OwnedFd),
+    /// A regular file, for reading.
+    Data(OwnedFd),
 }
 
 impl HostFile {
-    fn any(&self) -> BorrowedFd<'_> {
-        self.data.as_ref().unwrap_or(&self.place).as_fd()
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            HostFile::Place(fd) | HostFile::Data(fd) => fd.as_fd(),
+        }
     }
 }
 
@@ -52,12 +65,56 @@ impl Host {
     pub fn new() -> Host {
         let gathered = facts::gather();
         Host {
+            own_base: gathered.facts.mmap_base,
             facts: gathered.facts,
             vdso_start: gathered.vdso_start,
             files: Vec::with_capacity(4),
             caps: OnceCell::new(),
             moved: false,
+            root: None,
+            settings: [None; 5],
         }
+    }
+
+    /// A host for another exec of the same process, or of a child it has forked: what cannot have
+    /// changed is taken over, and so are kernel settings once read; the rest is asked again.
+    #[must_use]
+    pub fn again(&self) -> Host {
+        Host {
+            facts: Facts { mmap_base: self.own_base, ..facts::regather(&self.facts) },
+            vdso_start: self.vdso_start,
+            own_base: self.own_base,
+            files: Vec::with_capacity(4),
+            caps: OnceCell::new(),
+            root: self.root.as_ref().and_then(|r| r.try_clone().ok()),
+            settings: self.settings,
+            moved: false,
+        }
+    }
+
+    /// Resolves every path inside `root` as `chroot(2)` would, and takes permission from mode bits
+    /// alone: for looking at a file system that belongs to somebody else. Nothing outside is ever
+    /// opened.
+    ///
+    /// # Errors
+    /// Those of opening the directory; `ENOSYS` on kernels without `openat2(2)` (before 5.6).
+    pub fn in_root(&mut self, root: &[u8]) -> Result<(), Errno> {
+        let name = CString::new(root).map_err(|_| Errno::EINVAL)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = fs::openat(CWD, &name, flags, Mode::empty()).map_err(errno)?;
+        open_in_root(dir.as_fd(), c"/", true)?;
+        self.root = Some(dir);
+        Ok(())
+    }
+
+    /// The path of an open file, as in `/proc/PID/maps`; inside the root if there is one.
+    #[must_use]
+    pub fn path_of(&self, id: FileId) -> Option<Vec<u8>> {
+        let path = descriptor_path(self.file(id).ok()?.fd())?;
+        let Some(root) = &self.root else { return Some(path) };
+        let prefix = descriptor_path(root.as_fd())?;
+        let inside = path.strip_prefix(prefix.as_slice())?;
+        Some(if inside.starts_with(b"/") { inside.to_vec() } else { [b"/", inside].concat() })
     }
 
     /// Lays programs out as under `setarch -R`: nothing is randomised. What the program maps later
@@ -95,13 +152,13 @@ impl Host {
         self.vdso_start
     }
 
-    /// A descriptor to map a file from.
+    /// A descriptor to read a file from and to map it.
     pub(crate) fn data_fd(&mut self, id: FileId) -> Result<BorrowedFd<'_>, Errno> {
         let file = self.files.get_mut(id.0 as usize).ok_or(Errno::EBADF)?;
-        if file.data.is_none() {
-            file.data = Some(reopen(&file.place)?);
+        if let HostFile::Place(place) = file {
+            *file = HostFile::Data(reopen(place)?);
         }
-        Ok(file.any())
+        Ok(file.fd())
     }
 
     fn file(&self, id: FileId) -> Result<&HostFile, Errno> {
@@ -110,8 +167,7 @@ impl Host {
 
     /// Numbers of all descriptors of this host.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = i32> {
-        let fds = self.files.iter().flat_map(|f| [Some(&f.place), f.data.as_ref()]);
-        fds.flatten().map(AsRawFd::as_raw_fd)
+        self.files.iter().map(|f| f.fd().as_raw_fd())
     }
 }
 
@@ -121,29 +177,37 @@ fn reopen(place: &OwnedFd) -> Result<OwnedFd, Errno> {
     let mut path = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0\0";
     let digits = place.as_raw_fd().to_string();
     path[14..14 + digits.len()].copy_from_slice(digits.as_bytes());
-    let path = std::ffi::CStr::from_bytes_until_nul(&path).map_err(|_| Errno::EBADF)?;
+    let path = CStr::from_bytes_until_nul(&path).map_err(|_| Errno::EBADF)?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     fs::openat(CWD, path, flags, Mode::empty()).map_err(errno)
 }
 
 impl World for Host {
     fn open(&mut self, at: At, path: &[u8], follow: bool) -> Result<FileId, Errno> {
-        let mut flags = OFlags::PATH | OFlags::CLOEXEC;
-        flags.set(OFlags::NOFOLLOW, !follow);
         let name = CString::new(path).map_err(|_| Errno::EINVAL)?;
-        let place = match at {
-            At::Cwd => fs::openat(CWD, &name, flags, Mode::empty()).map_err(errno)?,
-            At::Fd(fd) => open_at_fd(fd, &name, flags)?,
+        let file = match at {
+            _ if self.root.is_some() => {
+                let root = self.root.as_ref().ok_or(Errno::EBADF)?;
+                HostFile::Place(open_in_root(root.as_fd(), &name, follow)?)
+            }
+            At::Fd(fd) if !name.as_bytes().starts_with(b"/") => {
+                let dir = ffi::borrow_fd(fd).ok_or(Errno::EBADF)?;
+                if name.is_empty() {
+                    // The file itself, whatever it is.
+                    HostFile::Place(rustix::io::fcntl_dupfd_cloexec(dir, 3).map_err(errno)?)
+                } else {
+                    open_file(dir, &name, follow)?
+                }
+            }
+            _ => open_file(CWD, &name, follow)?,
         };
         let id = FileId(self.files.len() as u32);
-        self.files.push(HostFile { place, data: None, stat: None });
+        self.files.push(file);
         Ok(id)
     }
 
     fn stat(&mut self, file: FileId) -> Result<Stat, Errno> {
-        let entry = self.files.get_mut(file.0 as usize).ok_or(Errno::EBADF)?;
-        let s = fs::fstat(entry.any()).map_err(errno)?;
-        entry.stat = Some(s);
+        let s = fs::fstat(self.file(file)?.fd()).map_err(errno)?;
         let kind = match FileType::from_raw_mode(s.st_mode) {
             FileType::RegularFile => FileKind::Regular,
             FileType::Directory => FileKind::Directory,
@@ -158,10 +222,17 @@ impl World for Host {
         Ok(Stat { kind, mode: s.st_mode & 0o7777, uid: s.st_uid, gid: s.st_gid, size })
     }
 
-    fn check_exec(&mut self, file: FileId) -> Result<(), Denied> {
+    fn check_exec(&mut self, file: FileId, role: Role) -> Result<(), Denied> {
         let bad = |_| Denied::Policy(Errno::EBADF);
-        let fd = self.file(file).map_err(bad)?.any();
-        let said = ffi::execve_check(fd);
+        if self.root.is_some() {
+            let stat = self.stat(file).map_err(bad)?;
+            return if stat.mode & 0o111 == 0 { Err(Denied::NoPermission) } else { Ok(()) };
+        }
+        let fd = self.file(file).map_err(bad)?.fd();
+        let said = match role {
+            Role::Program => ffi::execve_check(fd),
+            Role::Loader => ffi::exec_open_check(fd),
+        };
         // Kernels before 6.14 do not know the question.
         let unknown = matches!(said, Err(Errno::EINVAL | Errno::ENOSYS));
         if said.is_ok() {
@@ -202,14 +273,13 @@ impl World for Host {
 
     fn mount(&mut self, file: FileId) -> Mount {
         let Ok(entry) = self.file(file) else { return Mount::default() };
-        let nosuid = fs::fstatvfs(entry.any())
+        let nosuid = fs::fstatvfs(entry.fd())
             .is_ok_and(|m| m.f_flag.contains(fs::StatVfsMountFlags::NOSUID));
-        let huge_aligned = fs::fstatfs(entry.any()).is_ok_and(|s| {
+        let huge_aligned = fs::fstatfs(entry.fd()).is_ok_and(|s| {
             // ext2/3/4, xfs, btrfs, erofs, fuse (statfs(2)).
             [0xef53, 0x5846_5342, 0x9123_683e, 0xe0f5_e1e2, 0x6573_5546]
                 .contains(&(s.f_type as u64))
-        }) && std::path::Path::new("/sys/kernel/mm/transparent_hugepage")
-            .exists();
+        }) && fs::stat(c"/sys/kernel/mm/transparent_hugepage").is_ok();
         Mount { nosuid, huge_aligned }
     }
 
@@ -221,18 +291,18 @@ impl World for Host {
             Sysctl::LegacyVaLayout => (c"/proc/sys/vm/legacy_va_layout", 0),
             Sysctl::SuidDumpable => (c"/proc/sys/fs/suid_dumpable", 0),
         };
-        read_number(path).unwrap_or(default)
+        let known = &mut self.settings[which as usize];
+        *known.get_or_insert_with(|| read_number(path).unwrap_or(default))
     }
 
     fn cap_sets(&mut self) -> (u64, u64) {
-        *self.caps.get_or_init(facts::cap_sets)
+        let possible = self.facts.creds.permitted & self.facts.creds.inheritable;
+        *self.caps.get_or_init(|| facts::cap_sets(possible))
     }
 
     fn dentry_name(&mut self, file: FileId) -> Option<Vec<u8>> {
-        let fd = self.file(file).ok()?.any().as_raw_fd();
-        let link = std::fs::read_link(format!("/proc/self/fd/{fd}")).ok()?;
-        let bytes = link.into_os_string().into_encoded_bytes();
-        let name = bytes.rsplit(|b| *b == b'/').next()?;
+        let path = descriptor_path(self.file(file).ok()?.fd())?;
+        let name = path.rsplit(|b| *b == b'/').next()?;
         Some(name.strip_suffix(b" (deleted)").unwrap_or(name).to_vec())
     }
 
@@ -241,25 +311,70 @@ impl World for Host {
     }
 }
 
-/// Opens relative to a descriptor of the caller, or that descriptor's own file.
-fn open_at_fd(fd: i32, name: &CString, flags: OFlags) -> Result<OwnedFd, Errno> {
-    if name.as_bytes().starts_with(b"/") {
-        return fs::openat(CWD, name, flags, Mode::empty()).map_err(errno);
-    }
-    let dir = ffi::borrow_fd(fd).ok_or(Errno::EBADF)?;
-    if name.is_empty() {
-        // The file itself, whatever it is.
-        rustix::io::fcntl_dupfd_cloexec(dir, 3).map_err(errno)
-    } else {
-        fs::openat(dir, name, flags, Mode::empty()).map_err(errno)
+fn descriptor_path(fd: BorrowedFd<'_>) -> Option<Vec<u8>> {
+    let link = fs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new()).ok()?;
+    Some(link.into_bytes())
+}
+
+/// Opens the place of a file with `root` as root directory.
+fn open_in_root(root: BorrowedFd<'_>, name: &CStr, follow: bool) -> Result<OwnedFd, Errno> {
+    let mut flags = OFlags::PATH | OFlags::CLOEXEC;
+    flags.set(OFlags::NOFOLLOW, !follow);
+    let inside = fs::ResolveFlags::IN_ROOT | fs::ResolveFlags::NO_MAGICLINKS;
+    // EAGAIN: the kernel could not rule out that somebody moved a directory out of the root
+    // meanwhile.
+    let mut tries = 0..64;
+    loop {
+        match fs::openat2(root, name, flags, Mode::empty(), inside) {
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) if tries.next().is_some() => {}
+            other => return other.map_err(errno),
+        }
     }
 }
 
-fn read_number(path: &std::ffi::CStr) -> Option<u64> {
-    let fd = fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+/// Opens a file: for reading if it is a regular one that may be read, else only its place, so that
+/// nothing blocks and no device is touched.
+fn open_file(dir: BorrowedFd<'_>, name: &CStr, follow: bool) -> Result<HostFile, Errno> {
+    let mut at = AtFlags::empty();
+    at.set(AtFlags::SYMLINK_NOFOLLOW, !follow);
+    let mut flags = OFlags::CLOEXEC;
+    flags.set(OFlags::NOFOLLOW, !follow);
+    let regular = |s: &fs::Stat| FileType::from_raw_mode(s.st_mode) == FileType::RegularFile;
+    if regular(&fs::statat(dir, name, at).map_err(errno)?) {
+        // Should another file have taken its place meanwhile, this neither blocks nor makes a
+        // terminal ours.
+        let quiet = OFlags::NONBLOCK | OFlags::NOCTTY;
+        if let Ok(fd) = fs::openat(dir, name, flags | OFlags::RDONLY | quiet, Mode::empty())
+            && fs::fstat(&fd).is_ok_and(|s| regular(&s))
+        {
+            return Ok(HostFile::Data(fd));
+        }
+    }
+    let place = fs::openat(dir, name, flags | OFlags::PATH, Mode::empty()).map_err(errno)?;
+    Ok(HostFile::Place(place))
+}
+
+/// Opens a file for reading.
+pub(crate) fn open_read(path: &CStr) -> rustix::io::Result<OwnedFd> {
+    fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// All of a small file; what could be read of it when something fails.
+pub(crate) fn read_file(path: &CStr) -> Vec<u8> {
+    let mut all = Vec::new();
+    let Ok(fd) = open_read(path) else { return all };
+    let mut buf = [0; 4096];
+    while let Ok(n @ 1..) = rustix::io::retry_on_intr(|| rustix::io::read(&fd, &mut buf)) {
+        all.extend_from_slice(&buf[..n]);
+    }
+    all
+}
+
+fn read_number(path: &CStr) -> Option<u64> {
+    let fd = open_read(path).ok()?;
     let mut buf = [0u8; 24];
     let n = rustix::io::read(&fd, &mut buf).ok()?;
-    std::str::from_utf8(&buf[..n]).ok()?.trim().parse().ok()
+    core::str::from_utf8(&buf[..n]).ok()?.trim().parse().ok()
 }
 
 /// Whether a descriptor of this process is close-on-exec; `None` if it is not open.

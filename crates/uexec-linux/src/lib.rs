@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
+#![no_std]
 #![deny(unsafe_code)]
+
+extern crate alloc;
 
 #[allow(unsafe_code, reason = "raw system calls, trampoline and jump")]
 mod arch;
@@ -34,10 +37,4 @@ pub fn die() -> ! {
 /// Those of the call.
 pub fn set_personality(persona: u32) -> Result<(), uexec_core::Errno> {
     ffi::set_personality(persona)
-}
-
-/// The environment of this process, byte for byte as it is, strings without `=` included.
-#[must_use]
-pub fn environment() -> Vec<Vec<u8>> {
-    ffi::environment()
 }

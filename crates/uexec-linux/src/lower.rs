@@ -1,14 +1,16 @@
 //! Turns a plan into the trampoline's list: every operation becomes system calls with their
 //! arguments, copies and zeroing. Decides nothing about the program; touches nothing.
 
-use std::os::fd::AsRawFd;
+use alloc::vec::Vec;
+use core::fmt;
 
+use rustix::fd::AsRawFd;
 use uexec_core::abi::{PAGE, at, page_up};
 use uexec_core::mm::{Backing, Prot};
 use uexec_core::world::World;
 use uexec_core::{Errno, ExecError, MmFields, Op, Plan};
 
-use crate::arch::{Frame, Kind, MicroOp, nr, trampoline};
+use crate::arch::{Frame, Kind, MicroOp, nr};
 use crate::ffi;
 use crate::gadget::{Exit, find_exit};
 use crate::host::Host;
@@ -54,8 +56,8 @@ pub enum Difference {
     MmapBase,
 }
 
-impl std::fmt::Display for Difference {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Difference::ExeLink => {
                 "/proc/self/exe still names uexec (setting it needs CAP_CHECKPOINT_RESTORE; try --userns)"
@@ -67,14 +69,10 @@ impl std::fmt::Display for Difference {
     }
 }
 
-/// A list ready to be copied to its place.
+/// What became of a plan.
 pub(crate) struct Lowered {
-    /// Everything of the region after the code page.
-    pub(crate) data: Vec<u8>,
     /// Address of the first operation.
     pub(crate) list: u64,
-    /// Bytes of the whole region: code, data, room for the vdso block.
-    pub(crate) len: u64,
     /// What will differ.
     pub(crate) differences: Vec<Difference>,
 }
@@ -82,60 +80,90 @@ pub(crate) struct Lowered {
 /// Bytes kept for the code: one page.
 pub(crate) const CODE_LEN: u64 = PAGE;
 
+/// Room for operations, in bytes: an upper bound.
+fn list_room(plan: &Plan, caller: &Caller) -> usize {
+    let per_item = caller.handled.len() + caller.cloexec.len() + caller.timers.len();
+    (44 + plan.ops.len() + per_item) * size_of::<MicroOp>()
+}
+
+/// Bytes that lowering a plan takes behind the code page: an upper bound, whole pages.
+pub(crate) fn room(plan: &Plan, caller: &Caller) -> u64 {
+    let copied = |op: &Op| match op {
+        Op::Copy { bytes, .. } => bytes.len() + 16,
+        _ => 0,
+    };
+    let bytes: usize = plan.ops.iter().map(copied).sum();
+    page_up((list_room(plan, caller) + bytes + 1536) as u64)
+}
+
+/// Length of this process's vdso block in bytes.
+pub(crate) fn vdso_len(host: &Host) -> u64 {
+    host.facts().vdso.iter().map(|p| p.len).sum()
+}
+
 struct Lowering<'a> {
     plan: &'a Plan,
     host: &'a mut Host,
     caller: &'a Caller,
+    /// Where the region starts.
     base: u64,
-    data: Vec<u8>,
-    ops: Vec<MicroOp>,
+    /// The region behind the code page: first the operations, then what they point to.
+    memory: &'a mut [u8],
+    /// Where the next operation goes.
+    op_at: usize,
+    /// Where operations must end.
+    op_end: usize,
+    /// Where the next bytes go.
+    data_at: usize,
     differences: Vec<Difference>,
 }
 
-/// Lowers a plan for a region at `base`. The region must turn out free in the caller, and lies
-/// nowhere near what the plan maps.
+/// Lowers a plan into a region at `base`, whose bytes behind the code page are `memory`. Behind
+/// the region lie as many bytes as the vdso block has that the plan does not map.
 pub(crate) fn lower(
     plan: &Plan,
     host: &mut Host,
     caller: &Caller,
     base: u64,
+    memory: &mut [u8],
 ) -> Result<Lowered, ExecError> {
-    let (data, ops) = (Vec::with_capacity(8192), Vec::with_capacity(80));
-    let mut this = Lowering { plan, host, caller, base, data, ops, differences: Vec::new() };
-    let vdso_room: u64 = this.host.facts().vdso.iter().map(|p| p.len).sum();
-    // How long the data gets is known only at the end, but the parking place behind it is needed
-    // before: an upper bound of the list does.
-    let list_room =
-        (96 + plan.ops.len() + caller.handled.len() + caller.cloexec.len() + caller.timers.len())
-            * size_of::<MicroOp>();
-    let bytes: usize = plan
-        .ops
-        .iter()
-        .map(|op| match op {
-            Op::Copy { bytes, .. } => bytes.len(),
-            _ => 0,
-        })
-        .sum();
-    let room = page_up((list_room + bytes + 4096) as u64);
-    let parking = base + CODE_LEN + room;
-    let len = CODE_LEN + room + vdso_room;
-    this.run(parking, len)?;
-    this.data.resize(this.data.len().next_multiple_of(64), 0);
-    let list = base + CODE_LEN + this.data.len() as u64;
-    for op in &this.ops {
-        this.data.extend((op.kind as u32 as u64).to_le_bytes());
-        this.data.extend(op.args.iter().flat_map(|a| a.to_le_bytes()));
-    }
-    if this.data.len() as u64 > room || trampoline().len() as u64 > CODE_LEN {
+    let op_end = list_room(plan, caller);
+    let end = base + CODE_LEN + memory.len() as u64;
+    let len = end - base + vdso_len(host);
+    let mut this = Lowering {
+        plan,
+        host,
+        caller,
+        base,
+        memory,
+        op_at: 0,
+        op_end,
+        data_at: op_end,
+        differences: Vec::new(),
+    };
+    this.run(end, len)?;
+    if this.op_at > this.op_end || this.data_at > this.memory.len() {
         return Err(ExecError::host("building the list of operations", Errno::ENOMEM));
     }
-    Ok(Lowered { data: this.data, list, len, differences: this.differences })
+    Ok(Lowered { list: base + CODE_LEN, differences: this.differences })
 }
 
 impl Lowering<'_> {
+    /// Adds an operation. What does not fit is counted all the same and refused in the end.
+    fn push_op(&mut self, kind: Kind, args: [u64; 7]) {
+        let op = MicroOp::new(kind, args);
+        let to = self.op_at + size_of::<MicroOp>();
+        if to <= self.op_end
+            && let Some(slot) = self.memory.get_mut(self.op_at..to)
+        {
+            slot.copy_from_slice(op.bytes());
+        }
+        self.op_at = to;
+    }
+
     fn push(&mut self, kind: Kind, nr: u64, args: [u64; 6]) {
         let [a, b, c, d, e, f] = args;
-        self.ops.push(MicroOp::new(kind, [nr, a, b, c, d, e, f]));
+        self.push_op(kind, [nr, a, b, c, d, e, f]);
     }
 
     fn must(&mut self, nr: u64, args: [u64; 6]) {
@@ -152,10 +180,12 @@ impl Lowering<'_> {
 
     /// Keeps bytes in the region; returns their address there.
     fn keep(&mut self, bytes: &[u8]) -> u64 {
-        self.data.resize(self.data.len().next_multiple_of(16), 0);
-        let address = self.base + CODE_LEN + self.data.len() as u64;
-        self.data.extend_from_slice(bytes);
-        address
+        let from = self.data_at.next_multiple_of(16);
+        self.data_at = from + bytes.len();
+        if let Some(slot) = self.memory.get_mut(from..self.data_at) {
+            slot.copy_from_slice(bytes);
+        }
+        self.base + CODE_LEN + from as u64
     }
 
     fn keep_words(&mut self, words: &[u64]) -> u64 {
@@ -168,7 +198,7 @@ impl Lowering<'_> {
         self.must(nr::RT_SIGPROCMASK, [2, all, 0, 8, 0, 0]);
         self.drop_registrations();
         let vdso = self.move_vdso_out(parking);
-        self.unmap_all_but(&[(self.base, len), (vdso, self.vdso_len())]);
+        self.unmap_all_but(&[(self.base, len), (vdso, vdso_len(self.host))]);
         self.reset_signals();
         for op in &self.plan.ops {
             self.op(op, vdso)?;
@@ -184,8 +214,14 @@ impl Lowering<'_> {
     /// What the kernel would otherwise write to after it is gone.
     fn drop_registrations(&mut self) {
         if self.caller.rseq != 0 {
-            for len in [32, self.host.facts().rseq.map_or(32, |r| r.0.next_multiple_of(32))] {
-                self.may(nr::RSEQ, [self.caller.rseq, len, 1, 0x5305_3053, 0, 0]);
+            // glibc registers what the kernel's features need, at least the original size.
+            let size = self.host.facts().rseq.map_or(32, |r| r.0.next_multiple_of(32).max(32));
+            let drop = [self.caller.rseq, size, 1, 0x5305_3053, 0, 0];
+            if size == 32 {
+                self.may(nr::RSEQ, drop);
+            } else {
+                self.push(Kind::CallOrElse, nr::RSEQ, drop);
+                self.may(nr::RSEQ, [self.caller.rseq, 32, 1, 0x5305_3053, 0, 0]);
             }
         }
         self.may(nr::SET_ROBUST_LIST, [0, 24, 0, 0, 0, 0]);
@@ -193,10 +229,6 @@ impl Lowering<'_> {
         if !self.caller.fresh {
             self.prctl(PR_SET_SYSCALL_USER_DISPATCH, 0, 0);
         }
-    }
-
-    fn vdso_len(&self) -> u64 {
-        self.host.facts().vdso.iter().map(|p| p.len).sum()
     }
 
     /// Where the plan wants the vdso block.
@@ -219,7 +251,7 @@ impl Lowering<'_> {
     /// Moves the vdso block straight to its place if that is not where it overlaps itself, else
     /// to the parking place. Returns where it then is.
     fn move_vdso_out(&mut self, parking: u64) -> u64 {
-        let (start, len) = (self.host.vdso_start(), self.vdso_len());
+        let (start, len) = (self.host.vdso_start(), vdso_len(self.host));
         let Some(target) = self.vdso_target() else { return parking };
         if target == start {
             return start;
@@ -295,7 +327,7 @@ impl Lowering<'_> {
             }
             Op::Unmap { addr, len } => self.must(nr::MUNMAP, [*addr, *len, 0, 0, 0, 0]),
             Op::Zero { addr, len } => {
-                self.ops.push(MicroOp::new(Kind::Zero, [*addr, *len, 0, 0, 0, 0, 0]));
+                self.push_op(Kind::Zero, [*addr, *len, 0, 0, 0, 0, 0]);
             }
             Op::Copy { addr, bytes } => self.copy(*addr, bytes),
             Op::MapVdso { addr } => {
@@ -315,7 +347,7 @@ impl Lowering<'_> {
     fn copy(&mut self, addr: u64, bytes: &[u8]) {
         let from = self.keep(bytes);
         let args = [addr, from, bytes.len() as u64, 0, 0, 0, 0];
-        self.ops.push(MicroOp::new(Kind::Copy, args));
+        self.push_op(Kind::Copy, args);
     }
 
     fn map(
@@ -433,13 +465,13 @@ impl Lowering<'_> {
             }
         };
         let at = self.keep(frame.bytes());
-        self.ops.push(MicroOp::new(Kind::End, [at, 0, 0, 0, 0, 0, 0]));
+        self.push_op(Kind::End, [at, 0, 0, 0, 0, 0, 0]);
     }
 
     /// The exit sequence and the address of the vdso's code in the new layout.
     fn exit(&self) -> Option<(u64, Exit)> {
         let code = self.host.facts().vdso.last()?;
-        let now = self.host.vdso_start() + self.vdso_len() - code.len;
+        let now = self.host.vdso_start() + vdso_len(self.host) - code.len;
         let then = self.plan.auxv.get(at::SYSINFO_EHDR)?;
         let exit = find_exit(ffi::vdso_code(now, code.len)?)?;
         Some((then, exit))

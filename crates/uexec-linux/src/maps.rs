@@ -1,8 +1,11 @@
 //! Where this process's own vdso is and where its mappings end, asked as cheaply as the kernel
 //! allows: a few queries where it has them (6.11), else by reading `/proc/self/maps`.
 
-use std::fs::File;
-use std::os::fd::AsFd;
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use rustix::fd::AsFd;
 
 use uexec_core::world::VdsoPart;
 
@@ -30,7 +33,7 @@ struct Entry {
 impl OwnMaps {
     /// Asks the kernel about the vdso at `vdso` (`AT_SYSINFO_EHDR`, 0 for none).
     pub(crate) fn ask(vdso: u64) -> OwnMaps {
-        let by_query = File::open("/proc/self/maps").ok().and_then(|f| {
+        let by_query = crate::host::open_read(c"/proc/self/maps").ok().and_then(|f| {
             let ask = |addr: u64| {
                 let mut name = [0u8; 32];
                 let q = ffi::map_query(f.as_fd(), addr, &mut name).ok()?;
@@ -41,7 +44,8 @@ impl OwnMaps {
             OwnMaps::from_lookup(vdso, ask)
         });
         by_query.unwrap_or_else(|| {
-            let text = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+            let text = crate::host::read_file(c"/proc/self/maps");
+            let text = String::from_utf8_lossy(&text);
             let all: Vec<Entry> = text.lines().filter_map(parse).collect();
             let ask = |addr: u64| all.iter().find(|e| e.end > addr).cloned();
             OwnMaps::from_lookup(vdso, ask).unwrap_or_default()
@@ -113,14 +117,14 @@ mod tests {
 
     #[test]
     fn queries_and_text_agree_on_this_process() {
-        let vdso = std::fs::read("/proc/self/auxv")
-            .unwrap()
+        let vdso = crate::host::read_file(c"/proc/self/auxv")
             .chunks_exact(16)
             .find(|p| p[0] == 33)
             .map(|p| u64::from_ne_bytes(p[8..].try_into().unwrap()))
             .unwrap();
         let asked = OwnMaps::ask(vdso);
-        let text = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let text = crate::host::read_file(c"/proc/self/maps");
+        let text = String::from_utf8_lossy(&text);
         let all: Vec<Entry> = text.lines().filter_map(parse).collect();
         let ask = |addr: u64| all.iter().find(|e| e.end > addr).cloned();
         let read = OwnMaps::from_lookup(vdso, ask).unwrap();

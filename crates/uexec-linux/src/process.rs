@@ -1,5 +1,8 @@
 //! The caller as it is now: what of it an exec has to reset. Only looks.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use uexec_core::{Errno, ExecError};
 
 use crate::ffi;
@@ -26,13 +29,31 @@ impl Caller {
     /// prepare this: no handlers, timers, threads or descriptors of its own.
     #[must_use]
     pub fn fresh() -> Caller {
+        Caller { rseq: ffi::rseq_area(), ..Caller::bare() }
+    }
+
+    /// A fresh process in which not even a C library has set anything up.
+    #[must_use]
+    pub fn bare() -> Caller {
         Caller {
             mask: ffi::signal_mask(),
             handled: Vec::new(),
             cloexec: Vec::new(),
             timers: Vec::new(),
-            rseq: ffi::rseq_area(),
+            rseq: 0,
             fresh: true,
+        }
+    }
+
+    /// A child that `fork(2)` has just made: it has one thread and no timers, but handlers and
+    /// descriptors of its parent.
+    #[must_use]
+    pub fn forked() -> Caller {
+        Caller {
+            handled: (1..=64).filter(|s| ffi::signal_handler(*s).is_ok_and(|h| h > 1)).collect(),
+            cloexec: cloexec_descriptors(),
+            fresh: false,
+            ..Caller::fresh()
         }
     }
 
@@ -48,35 +69,32 @@ impl Caller {
         if tasks.st_nlink > 3 {
             return Err(fail("exec from a process with other threads", Errno::EAGAIN));
         }
-        let handled = (1..=64).filter(|s| ffi::signal_handler(*s).is_ok_and(|h| h > 1)).collect();
-        Ok(Caller {
-            handled,
-            cloexec: cloexec_descriptors().map_err(|e| fail("reading /proc/self/fd", e))?,
-            timers: posix_timers(),
-            fresh: false,
-            ..Caller::fresh()
-        })
+        Ok(Caller { timers: posix_timers(), ..Caller::forked() })
     }
 }
 
-fn cloexec_descriptors() -> Result<Vec<i32>, Errno> {
-    use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = openat(CWD, c"/proc/self/fd", flags, Mode::empty()).map_err(crate::facts::errno)?;
-    let mut buf = [const { std::mem::MaybeUninit::uninit() }; 4096];
-    let mut entries = RawDir::new(&dir, &mut buf);
+/// Descriptors that are close-on-exec. Asks in blocks which are open at all, up
+/// to where the kernel says that it has no more.
+fn cloexec_descriptors() -> Vec<i32> {
+    let end = ffi::descriptor_table_size();
     let mut found = Vec::new();
-    while let Some(entry) = entries.next() {
-        let entry = entry.map_err(crate::facts::errno)?;
-        let number = entry.file_name().to_str().ok().and_then(|n| n.parse::<i32>().ok());
-        found.extend(number.filter(|fd| crate::host::is_cloexec(*fd) == Some(true)));
+    let mut from = 0;
+    while from < end {
+        let to = end.min(from + ffi::POLLED as i32);
+        ffi::open_descriptors(from, to, &mut |fd| {
+            if crate::host::is_cloexec(fd) == Some(true) {
+                found.push(fd);
+            }
+        });
+        from = to;
     }
-    Ok(found)
+    found
 }
 
 /// Ids of POSIX timers. Where the kernel does not list them there are none to be found, and they
 /// are removed with the process only.
 fn posix_timers() -> Vec<u64> {
-    let text = std::fs::read_to_string("/proc/self/timers").unwrap_or_default();
+    let text = crate::host::read_file(c"/proc/self/timers");
+    let text = String::from_utf8_lossy(&text);
     text.lines().filter_map(|l| l.strip_prefix("ID: ")?.trim().parse().ok()).collect()
 }

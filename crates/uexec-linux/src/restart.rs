@@ -1,15 +1,15 @@
 //! Starts this very program again without randomisation. Where the kernel places a process's later
 //! mappings was drawn when the kernel started it and cannot be changed from inside.
 
-use std::ffi::{CString, OsString};
-use std::os::unix::ffi::OsStringExt;
+use alloc::ffi::CString;
+use alloc::vec::Vec;
 
 use uexec_core::Errno;
 use uexec_core::abi::personality::ADDR_NO_RANDOMIZE;
 
 use crate::{facts, ffi};
 
-/// Starts this program again, with the same arguments and environment, so that the kernel's own
+/// Starts this program again, with its own arguments and environment, so that the kernel's own
 /// choices are not random any more. Does nothing when they are not random now.
 ///
 /// To be called before anything else is done: the new start finds open descriptors, signal mask
@@ -18,7 +18,7 @@ use crate::{facts, ffi};
 /// # Errors
 /// Where the system forbids it (`personality(2)` is often filtered in containers), or where the
 /// kernel would randomise again because the program is privileged.
-pub fn restart_unrandomized() -> Result<(), Errno> {
+pub fn restart_unrandomized(argv: &[Vec<u8>], envp: &[Vec<u8>]) -> Result<(), Errno> {
     let persona = ffi::personality();
     if persona & ADDR_NO_RANDOMIZE != 0 {
         return Ok(());
@@ -28,11 +28,10 @@ pub fn restart_unrandomized() -> Result<(), Errno> {
     if file.st_mode & 0o6000 != 0 || facts::is_secure() {
         return Err(Errno::EPERM);
     }
-    let strings = |all: Vec<Vec<u8>>| -> Result<Vec<CString>, Errno> {
-        all.into_iter().map(|s| CString::new(s).map_err(|_| Errno::EINVAL)).collect()
+    let strings = |all: &[Vec<u8>]| -> Result<Vec<CString>, Errno> {
+        all.iter().map(|s| CString::new(s.as_slice()).map_err(|_| Errno::EINVAL)).collect()
     };
-    let argv = strings(std::env::args_os().map(OsString::into_vec).collect())?;
-    let envp = strings(ffi::environment())?;
+    let (argv, envp) = (strings(argv)?, strings(envp)?);
     ffi::set_personality(persona | ADDR_NO_RANDOMIZE)?;
     let errno = ffi::execve(c"/proc/self/exe", &argv, &envp);
     ffi::set_personality(persona)?;

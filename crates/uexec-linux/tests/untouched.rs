@@ -142,7 +142,7 @@ fn set_up_state() {
 
 fn try_exec(path: &Path) -> Result<(), ExecError> {
     let mut exec = Exec::new(path.as_os_str().as_bytes());
-    exec.envp = uexec_linux::environment();
+    exec.envp = vec![b"PATH=/bin".to_vec()];
     let mut host = Host::new();
     let plan = uexec_core::plan(exec, &mut host, &KERNEL_FORMATS)?;
     let prepared = prepare(&plan, host, &Caller::any()?)?;

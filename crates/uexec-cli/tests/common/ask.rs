@@ -175,7 +175,10 @@ impl Ask {
         if self.argv[0] != self.path {
             command.arg("--argv0").arg(os(&self.argv[0]));
         }
-        command.arg("--").arg(os(&self.path)).args(self.argv[1..].iter().map(os)).env_clear();
+        if self.path.starts_with(b"-") {
+            command.arg("--");
+        }
+        command.arg(os(&self.path)).args(self.argv[1..].iter().map(os)).env_clear();
         for pair in &self.envp {
             let mut halves = pair.splitn(2, |b| *b == b'=');
             let name = halves.next().unwrap_or_default().to_vec();

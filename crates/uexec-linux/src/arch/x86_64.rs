@@ -67,6 +67,14 @@ impl MicroOp {
     pub(crate) const fn new(kind: Kind, args: [u64; 7]) -> MicroOp {
         MicroOp { kind, pad: 0, args }
     }
+
+    /// As the trampoline reads it.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: `MicroOp` is `repr(C)` made of integers without padding between them.
+        unsafe {
+            core::slice::from_raw_parts((&raw const *self).cast::<u8>(), size_of::<MicroOp>())
+        }
+    }
 }
 
 global_asm!(
@@ -247,11 +255,13 @@ pub(crate) fn rseq_area() -> u64 {
 /// Numbers of the system calls that lists are made of (`arch/x86/entry/syscalls/syscall_64.tbl`).
 pub(crate) mod nr {
     pub(crate) const CLOSE: u64 = 3;
+    pub(crate) const POLL: u64 = 7;
     pub(crate) const MMAP: u64 = 9;
     pub(crate) const MUNMAP: u64 = 11;
     pub(crate) const RT_SIGACTION: u64 = 13;
     pub(crate) const RT_SIGPROCMASK: u64 = 14;
     pub(crate) const IOCTL: u64 = 16;
+    pub(crate) const SELECT: u64 = 23;
     pub(crate) const MREMAP: u64 = 25;
     pub(crate) const SETRESUID: u64 = 117;
     pub(crate) const GETRESUID: u64 = 118;
@@ -271,6 +281,7 @@ pub(crate) mod nr {
     pub(crate) const TIMER_DELETE: u64 = 226;
     pub(crate) const SET_ROBUST_LIST: u64 = 273;
     pub(crate) const FGETXATTR: u64 = 193;
+    pub(crate) const EXIT_GROUP: u64 = 231;
     pub(crate) const EXECVEAT: u64 = 322;
     pub(crate) const RSEQ: u64 = 334;
     pub(crate) const FACCESSAT2: u64 = 439;
