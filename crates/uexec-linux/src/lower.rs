@@ -205,6 +205,9 @@ impl Lowering<'_> {
         for op in &self.plan.ops {
             self.op(op, vdso)?;
         }
+        if self.host.moved() {
+            self.differences.push(Difference::MmapBase);
+        }
         self.attributes();
         self.finish(len);
         Ok(())
