@@ -16,6 +16,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(Run),
+    Explain(Explain),
     /// Print the manual page, or write all of them to a directory
     #[command(hide = true)]
     Man {
@@ -28,6 +29,73 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+/// Say why a program starts, or why not, exactly as the kernel would have it
+///
+/// Walks the way of an exec up to the point of no return and tells what is decided on it. Nothing
+/// is run or changed.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit status: 0 if the exec would succeed, 1 if it would fail, 125 if uexec itself fails.
+
+Examples:
+  uexec explain ./run.sh                 the verdict, and what leads to it
+  uexec explain --json --no-aslr ls      everything, for programs
+  uexec explain --root rootfs /bin/app   a program of an unpacked container image
+  find . -type f | uexec explain --batch --json")]
+pub(crate) struct Explain {
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Read paths from standard input, separated by NUL bytes or newlines; one JSON object a line
+    #[arg(long, conflicts_with_all = ["program", "stack"])]
+    pub(crate) batch: bool,
+
+    /// Write the bytes of the first stack, from rsp to its end, to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stack: Option<PathBuf>,
+
+    /// Place everything where it goes when nothing is randomised, as setarch -R
+    #[arg(long, conflicts_with = "seed")]
+    pub(crate) no_aslr: bool,
+
+    /// Draw all addresses from a seed
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+
+    /// Look for program, interpreters and libraries below DIR, as after chroot
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<OsString>,
+
+    /// Pass NAME as argv[0] instead of PROG
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    pub(crate) argv0: Option<OsString>,
+
+    /// Set an environment variable (can be repeated)
+    #[arg(short, long, value_name = "K=V")]
+    pub(crate) env: Vec<OsString>,
+
+    /// Start with an empty environment
+    #[arg(short = 'i', long)]
+    pub(crate) clear_env: bool,
+
+    /// Start with no arguments at all, not even argv[0]
+    #[arg(long, conflicts_with_all = ["argv0", "args"])]
+    pub(crate) no_args: bool,
+
+    /// Tell every decision, and every word of the auxiliary vector
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+
+    /// The program: a path, or a name to be found in PATH
+    #[arg(value_name = "PROG", required_unless_present = "batch")]
+    pub(crate) program: Option<OsString>,
+
+    /// Its arguments
+    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<OsString>,
 }
 
 /// Run a program without the kernel's exec

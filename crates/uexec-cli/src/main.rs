@@ -7,6 +7,7 @@
 
 mod args;
 mod docs;
+mod explain;
 mod find;
 mod report;
 mod run;
@@ -55,6 +56,7 @@ fn environment(envp: *const *const c_char) -> Vec<Vec<u8>> {
 fn dispatch(cli: args::Cli, envp: Vec<Vec<u8>>) -> u8 {
     match cli.command {
         args::Command::Run(run) => run::run(run, envp),
+        args::Command::Explain(explain) => explain::explain(explain, envp),
         args::Command::Man { dir } => docs::man(dir.as_deref()),
         args::Command::Completions { shell } => docs::completions(shell),
     }

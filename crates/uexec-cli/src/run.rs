@@ -80,7 +80,7 @@ fn set_up(args: Run, envp: Vec<Vec<u8>>) -> std::io::Result<(Host, Exec, Option<
     let mut exec = Exec {
         path: args.program.into_vec(),
         argv,
-        envp: environment(if args.clear_env { Vec::new() } else { envp }, args.env),
+        envp: environment(if args.clear_env { Vec::new() } else { envp }, &args.env),
         privileges: if args.no_privileges { Privileges::Ignore } else { Privileges::Refuse },
         interp: args.interp.map(OsString::into_vec),
         untold: args.verbose < 2,
@@ -98,9 +98,10 @@ fn set_up(args: Run, envp: Vec<Vec<u8>>) -> std::io::Result<(Host, Exec, Option<
     Ok((host, exec, stdin))
 }
 
-fn environment(mut envp: Vec<Vec<u8>>, set: Vec<OsString>) -> Vec<Vec<u8>> {
+/// `envp` with the variables of `set` added or replaced.
+pub(crate) fn environment(mut envp: Vec<Vec<u8>>, set: &[OsString]) -> Vec<Vec<u8>> {
     for pair in set {
-        let pair = pair.into_vec();
+        let pair = pair.as_bytes().to_vec();
         let name = pair.iter().position(|b| *b == b'=').map_or(pair.len(), |i| i + 1);
         let same = |e: &&mut Vec<u8>| e.get(..name) == pair.get(..name);
         match envp.iter_mut().find(same) {

@@ -49,13 +49,12 @@ pub const RLIM_INFINITY: u64 = u64::MAX;
 /// (`setup_arg_pages`, `fs/exec.c`, 6.18).
 pub const STACK_EXPAND: u64 = 131_072;
 
-/// Hints for free mappings are raised to this, also for who may map below it: the kernel's
-/// `CONFIG_LSM_MMAP_MIN_ADDR`, of which `vm.mmap_min_addr` shows nothing (`mm/mmap.c`,
-/// `round_hint_to_min`, 6.18). 65536 is the default for x86.
-pub const LOWEST_HINT: u64 = 65_536;
-
 /// Bytes kept free below a mapping that grows down: 256 pages (`stack_guard_gap`, `mm/mmap.c`).
 pub const STACK_GUARD_GAP: u64 = 256 * PAGE;
+
+/// Below this no search and no hint ends, whatever `vm.mmap_min_addr` says: the default of
+/// `CONFIG_LSM_MMAP_MIN_ADDR` (`security/Kconfig`, 6.18), which nothing shows to user space.
+pub const LSM_MMAP_MIN_ADDR: u64 = 65_536;
 
 /// A huge page of x86-64 in bytes, the alignment some file systems ask for (Linux 5.19).
 pub const PMD_SIZE: u64 = 2 << 20;

@@ -87,11 +87,12 @@ fn kernel_version() -> (u16, u16) {
 
 fn limits() -> Limits {
     let soft = |r| getrlimit(r).current.unwrap_or(RLIM_INFINITY);
-    Limits {
-        stack: soft(Resource::Stack),
-        data: soft(Resource::Data),
-        address_space: soft(Resource::As),
-    }
+    let data = match soft(Resource::Data) {
+        // A soft limit of 0 leaves the hard one to the kernel.
+        0 => getrlimit(Resource::Data).maximum.unwrap_or(RLIM_INFINITY),
+        limit => limit,
+    };
+    Limits { stack: soft(Resource::Stack), data, address_space: soft(Resource::As) }
 }
 
 fn creds() -> Creds {

@@ -28,6 +28,8 @@ pub struct Host {
     own_base: Option<u64>,
     files: Vec<HostFile>,
     caps: OnceCell<(u64, u64)>,
+    /// Where all paths start, instead of this process's root.
+    root: Option<OwnedFd>,
     /// Kernel settings already read, in the order of [`Sysctl`].
     settings: [Option<u64>; 5],
 }
@@ -66,6 +68,7 @@ impl Host {
             vdso_start: gathered.vdso_start,
             files: Vec::with_capacity(4),
             caps: OnceCell::new(),
+            root: None,
             settings: [None; 5],
         }
     }
@@ -80,8 +83,34 @@ impl Host {
             own_base: self.own_base,
             files: Vec::with_capacity(4),
             caps: OnceCell::new(),
+            root: self.root.as_ref().and_then(|r| r.try_clone().ok()),
             settings: self.settings,
         }
+    }
+
+    /// Resolves every path inside `root` as `chroot(2)` would, and takes permission from mode bits
+    /// alone: for looking at a file system that belongs to somebody else. Nothing outside is ever
+    /// opened.
+    ///
+    /// # Errors
+    /// Those of opening the directory; `ENOSYS` on kernels without `openat2(2)` (before 5.6).
+    pub fn in_root(&mut self, root: &[u8]) -> Result<(), Errno> {
+        let name = CString::new(root).map_err(|_| Errno::EINVAL)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = fs::openat(CWD, &name, flags, Mode::empty()).map_err(errno)?;
+        open_in_root(dir.as_fd(), c"/", true)?;
+        self.root = Some(dir);
+        Ok(())
+    }
+
+    /// The path of an open file, as in `/proc/PID/maps`; inside the root if there is one.
+    #[must_use]
+    pub fn path_of(&self, id: FileId) -> Option<Vec<u8>> {
+        let path = descriptor_path(self.file(id).ok()?.fd())?;
+        let Some(root) = &self.root else { return Some(path) };
+        let prefix = descriptor_path(root.as_fd())?;
+        let inside = path.strip_prefix(prefix.as_slice())?;
+        Some(if inside.starts_with(b"/") { inside.to_vec() } else { [b"/", inside].concat() })
     }
 
     /// Lays programs out as under `setarch -R`: nothing is randomised.
@@ -142,6 +171,10 @@ impl World for Host {
     fn open(&mut self, at: At, path: &[u8], follow: bool) -> Result<FileId, Errno> {
         let name = CString::new(path).map_err(|_| Errno::EINVAL)?;
         let file = match at {
+            _ if self.root.is_some() => {
+                let root = self.root.as_ref().ok_or(Errno::EBADF)?;
+                HostFile::Place(open_in_root(root.as_fd(), &name, follow)?)
+            }
             At::Fd(fd) if !name.as_bytes().starts_with(b"/") => {
                 let dir = ffi::borrow_fd(fd).ok_or(Errno::EBADF)?;
                 if name.is_empty() {
@@ -176,6 +209,10 @@ impl World for Host {
 
     fn check_exec(&mut self, file: FileId, role: Role) -> Result<(), Denied> {
         let bad = |_| Denied::Policy(Errno::EBADF);
+        if self.root.is_some() {
+            let stat = self.stat(file).map_err(bad)?;
+            return if stat.mode & 0o111 == 0 { Err(Denied::NoPermission) } else { Ok(()) };
+        }
         let fd = self.file(file).map_err(bad)?.fd();
         let said = match role {
             Role::Program => ffi::execve_check(fd),
@@ -246,15 +283,34 @@ impl World for Host {
     }
 
     fn dentry_name(&mut self, file: FileId) -> Option<Vec<u8>> {
-        let fd = self.file(file).ok()?.fd().as_raw_fd();
-        let link = fs::readlink(format!("/proc/self/fd/{fd}"), Vec::new()).ok()?;
-        let bytes = link.to_bytes();
-        let name = bytes.rsplit(|b| *b == b'/').next()?;
+        let path = descriptor_path(self.file(file).ok()?.fd())?;
+        let name = path.rsplit(|b| *b == b'/').next()?;
         Some(name.strip_suffix(b" (deleted)").unwrap_or(name).to_vec())
     }
 
     fn facts(&self) -> &Facts {
         &self.facts
+    }
+}
+
+fn descriptor_path(fd: BorrowedFd<'_>) -> Option<Vec<u8>> {
+    let link = fs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new()).ok()?;
+    Some(link.into_bytes())
+}
+
+/// Opens the place of a file with `root` as root directory.
+fn open_in_root(root: BorrowedFd<'_>, name: &CStr, follow: bool) -> Result<OwnedFd, Errno> {
+    let mut flags = OFlags::PATH | OFlags::CLOEXEC;
+    flags.set(OFlags::NOFOLLOW, !follow);
+    let inside = fs::ResolveFlags::IN_ROOT | fs::ResolveFlags::NO_MAGICLINKS;
+    // EAGAIN: the kernel could not rule out that somebody moved a directory out of the root
+    // meanwhile.
+    let mut tries = 0..64;
+    loop {
+        match fs::openat2(root, name, flags, Mode::empty(), inside) {
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) if tries.next().is_some() => {}
+            other => return other.map_err(errno),
+        }
     }
 }
 

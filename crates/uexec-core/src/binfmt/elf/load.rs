@@ -72,7 +72,7 @@ impl Loader<'_> {
                 if total == 0 {
                     return Err(fail(Reason::TotalSizeZero));
                 }
-                let align = object.max_align();
+                let align = object.max_align().unwrap_or(1);
                 if image.interp.is_some() {
                     bias = load_bias(layout.pie_base(self.world), align, s.p_vaddr);
                     how = Exactly::IfFree;

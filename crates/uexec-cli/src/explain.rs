@@ -1,0 +1,134 @@
+//! `uexec explain`: plans an exec and tells what was decided. Runs nothing, changes nothing.
+
+use std::ffi::OsString;
+use std::io::{BufRead, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use uexec_core::{Exec, ExecError, Plan, Privileges};
+use uexec_linux::Host;
+
+use crate::OWN_FAILURE;
+use crate::args::Explain;
+use crate::find::find_and_plan;
+
+mod human;
+mod json;
+mod model;
+
+/// A planned exec with the host it was planned on.
+pub(crate) struct Explained {
+    /// The program as it was named.
+    pub(crate) program: Vec<u8>,
+    /// Its arguments.
+    pub(crate) argv: Vec<Vec<u8>>,
+    /// The plan, or why there is none.
+    pub(crate) result: Result<Plan, ExecError>,
+    /// Who was asked.
+    pub(crate) host: Host,
+}
+
+impl Explained {
+    /// Plans `exec` on `host` and keeps all of it.
+    pub(crate) fn new(exec: Exec, mut host: Host) -> Explained {
+        let (program, argv) = (exec.path.clone(), exec.argv.clone());
+        let path = std::env::var_os("PATH");
+        let result = find_and_plan(exec, path.as_ref().map(|p| p.as_bytes()), &mut host);
+        Explained { program, argv, result, host }
+    }
+
+    /// Whether the program starts.
+    pub(crate) fn starts(&self) -> bool {
+        self.result.as_ref().is_ok_and(|plan| plan.death.is_none())
+    }
+
+    /// The failure, before or after the point of no return.
+    pub(crate) fn error(&self) -> Option<ExecError> {
+        match &self.result {
+            Err(error) => Some(error.clone()),
+            Ok(plan) => plan
+                .death
+                .clone()
+                .map(|death| ExecError::new(death, plan.chain.clone(), plan.story.clone())),
+        }
+    }
+}
+
+/// Explains; returns the exit status.
+pub(crate) fn explain(args: Explain, envp: Vec<Vec<u8>>) -> u8 {
+    let host = match prepare_host(&args) {
+        Ok(host) => host,
+        Err(message) => {
+            eprintln!("uexec: {message}");
+            return OWN_FAILURE;
+        }
+    };
+    let envp = crate::run::environment(if args.clear_env { Vec::new() } else { envp }, &args.env);
+    if args.batch {
+        return batch(&host, &envp);
+    }
+    let program = args.program.clone().unwrap_or_default().into_vec();
+    let mut argv = Vec::new();
+    if !args.no_args {
+        argv.push(args.argv0.clone().map_or_else(|| program.clone(), OsString::into_vec));
+        argv.extend(args.args.iter().map(|a| a.as_bytes().to_vec()));
+    }
+    let explained = Explained::new(request(program, argv, envp), host);
+    let printed = if args.json {
+        writeln!(std::io::stdout(), "{}", json::text(&explained))
+    } else {
+        let text = human::text(&explained, args.verbose);
+        anstream::stdout().write_all(text.as_bytes())
+    };
+    let stack = || match (&args.stack, &explained.result) {
+        (Some(path), Ok(plan)) => std::fs::write(path, plan.stack_bytes()),
+        _ => Ok(()),
+    };
+    match printed.and_then(|()| stack()) {
+        Ok(()) => u8::from(!explained.starts()),
+        Err(error) => {
+            eprintln!("uexec: {error}");
+            OWN_FAILURE
+        }
+    }
+}
+
+fn prepare_host(args: &Explain) -> Result<Host, String> {
+    let mut host = Host::new();
+    // Where this very process's mappings end says nothing about the next exec.
+    host.facts_mut().mmap_base = None;
+    if args.no_aslr {
+        host.no_aslr();
+    }
+    if let Some(seed) = args.seed {
+        host.seed(seed);
+    }
+    if let Some(root) = &args.root {
+        host.in_root(root.as_bytes()).map_err(|e| format!("{}: {e}", root.display()))?;
+    }
+    Ok(host)
+}
+
+fn request(program: Vec<u8>, argv: Vec<Vec<u8>>, envp: Vec<Vec<u8>>) -> Exec {
+    Exec { path: program, argv, envp, privileges: Privileges::AsKernel, ..Exec::default() }
+}
+
+/// One JSON object a line for every path on standard input.
+fn batch(host: &Host, envp: &[Vec<u8>]) -> u8 {
+    let mut input = std::io::stdin().lock();
+    let mut out = std::io::stdout().lock();
+    let mut all_start = true;
+    let nul = input.fill_buf().is_ok_and(|b| b.contains(&0));
+    for path in input.split(if nul { 0 } else { b'\n' }) {
+        let Ok(path) = path else { return OWN_FAILURE };
+        if path.is_empty() {
+            continue;
+        }
+        let exec = request(path.clone(), vec![path], envp.to_vec());
+        let explained = Explained::new(exec, host.again());
+        all_start &= explained.starts();
+        if writeln!(out, "{}", json::text(&explained)).is_err() {
+            return OWN_FAILURE;
+        }
+    }
+    u8::from(!all_start)
+}
