@@ -42,6 +42,21 @@ fn other_limits_may_be_zero() {
     }
 }
 
+/// `PR_SET_MM_MAP` refused to publish the layout when `RLIMIT_DATA` was below the size of the data
+/// (STK-42): auxiliary vector, arguments and name of the program stayed uexec's own.
+#[test]
+fn regression_layout_is_published_without_a_data_limit() {
+    const RLIMIT_DATA: u32 = 2;
+    let dir = Scratch::new("scarce-data");
+    let path = dir.path("program");
+    Elf::program(ET_EXEC, 0x1000_0000, &code::exit(7)).write(&path).unwrap();
+    let exec = ordinary(&path).state(State::Limit(RLIMIT_DATA, 0));
+    same("no data limit", &exec);
+    let left = State::Limit(RLIMIT_DATA, 0);
+    let probe = Exec::new(env!("CARGO_BIN_EXE_uexec-probe")).args(["exit", "5"]).state(left);
+    same("no data limit", &probe);
+}
+
 /// Too few descriptors are a refusal with a reason, not a crash.
 #[test]
 fn no_descriptor_left() {
