@@ -68,7 +68,10 @@ extern "C" fn short_way(stack: *const usize) {
     SHORT.store(false, Relaxed);
 }
 
-fn run(argv: Vec<Vec<u8>>, envp: Vec<Vec<u8>>) {
+/// Arguments or environment.
+type Strings = Vec<Vec<u8>>;
+
+fn run(argv: Strings, envp: Strings) {
     let Some(path) = argv.first().cloned() else { return };
     let mut host = Host::new();
     let search = crate::find::path_in(&envp).map(<[u8]>::to_vec);
@@ -104,7 +107,9 @@ impl Start {
         let base = self.argv;
         core::iter::from_fn(move || {
             // SAFETY: argv and envp end with a null pointer, where this stops.
-            let text = unsafe { *base.add(at) };
+            let word = unsafe { base.add(at) };
+            // SAFETY: likewise, so this word is still of the array.
+            let text = unsafe { *word };
             at += 1;
             // SAFETY: every word before the null pointer is a C string that stays.
             (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
@@ -112,7 +117,7 @@ impl Start {
     }
 
     /// Arguments and environment of a `run` without options.
-    fn plain_run(&self) -> Option<(Vec<Vec<u8>>, Vec<Vec<u8>>)> {
+    fn plain_run(&self) -> Option<(Strings, Strings)> {
         if self.argc < 3 {
             return None;
         }
