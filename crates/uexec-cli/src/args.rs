@@ -132,7 +132,12 @@ All that follows are its arguments, also what looks like an option.
 )]
 pub(crate) struct Run {
     /// Pass NAME as the program's own name, `argv[0]`
-    #[arg(long, value_name = "NAME", help_heading = "What the program is given")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        allow_hyphen_values = true,
+        help_heading = "What the program is given"
+    )]
     pub(crate) argv0: Option<OsString>,
 
     /// Set an environment variable; can be repeated

@@ -43,7 +43,9 @@ fn environment(envp: *const *const c_char) -> Vec<Vec<u8>> {
     for i in 0.. {
         // SAFETY: the C library hands main the kernel's array, which ends with a null pointer;
         // this loop ends there.
-        let text = unsafe { *envp.add(i) };
+        let word = unsafe { envp.add(i) };
+        // SAFETY: likewise, so this word is still of the array.
+        let text = unsafe { *word };
         if text.is_null() {
             break;
         }
