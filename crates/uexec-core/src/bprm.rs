@@ -126,8 +126,8 @@ impl Bprm<'_> {
     /// # Errors
     /// Those of PIPE-6 to PIPE-12; an empty name opens the working directory: `EACCES`.
     pub fn open_interp(&mut self, path: &[u8], stage: Stage) -> Result<File, Refusal> {
-        let path = if path.is_empty() { b"." } else { path };
-        open_exec(self.world, &mut self.story, stage, At::Cwd, path, path, true)
+        let walk = if path.is_empty() { b"." } else { path };
+        open_exec(self.world, &mut self.story, stage, At::Cwd, walk, path, true)
     }
 
     /// Reads exactly `buf` from a file.

@@ -203,7 +203,10 @@ impl Mm {
                     _ => 0,
                 };
                 // A low hint is raised, not refused.
-                let hint = if hint == 0 { 0 } else { hint.max(self.search_min) };
+                let hint = match page_down(hint) {
+                    0 => 0,
+                    low => low.max(self.search_min),
+                };
                 let found = if huge { self.search_huge(hint, size, offset) } else { None };
                 found
                     .or_else(|| self.search(hint, size))
@@ -253,7 +256,6 @@ impl Mm {
 
     /// Room at the hint, if it is free there.
     fn at_hint(&self, hint: u64, size: u64) -> Option<u64> {
-        let hint = page_up(hint);
         let free = hint != 0
             && hint <= self.task_size - size
             && self

@@ -214,7 +214,7 @@ impl<'w> Layouter<'w> {
                 refusal.stage,
                 refusal.reason.spec(),
                 "the process dies by SIGSEGV: {}",
-                refusal.reason.why()
+                refusal.why()
             );
             self.plan.death = Some(refusal);
         }

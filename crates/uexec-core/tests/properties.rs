@@ -38,7 +38,7 @@ fn edge() -> impl Strategy<Value = u64> {
     prop_oneof![
         3 => select(edges),
         3 => (0u64..16).prop_map(move |n| n * page),
-        2 => (0u64..0x8000),
+        2 => 0u64..0x8000,
         1 => 0x7fff_fff0_0000u64..0x7fff_ffff_f000,
         1 => any::<u64>(),
     ]
