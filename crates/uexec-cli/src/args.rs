@@ -83,20 +83,23 @@ pub(crate) struct Explain {
     pub(crate) clear_env: bool,
 
     /// Start with no arguments at all, not even `argv[0]`
-    #[arg(long, conflicts_with_all = ["argv0", "args"])]
+    #[arg(long, conflicts_with = "argv0")]
     pub(crate) no_args: bool,
 
     /// Tell every decision, and every word of the auxiliary vector
     #[arg(short, long)]
     pub(crate) verbose: bool,
 
-    /// The program: a path, or a name to be found in PATH
-    #[arg(value_name = "PROG", required_unless_present = "batch")]
-    pub(crate) program: Option<OsString>,
-
-    /// Its arguments
-    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) args: Vec<OsString>,
+    /// The program, a path or a name to be found in PATH, and its arguments
+    // One list: with two, an option right behind PROG would be uexec's.
+    #[arg(
+        value_name = "PROG [ARGS]",
+        required_unless_present = "batch",
+        num_args = 1..,
+        trailing_var_arg = true,
+        value_hint = clap::ValueHint::CommandWithArguments
+    )]
+    pub(crate) program: Vec<OsString>,
 }
 
 /// Run a program without the kernel's exec

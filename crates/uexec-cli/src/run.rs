@@ -15,11 +15,6 @@ use crate::{OWN_FAILURE, report, userns};
 
 /// Runs the program; returns an exit status only when it could not be started.
 pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
-    if args.no_aslr || args.seed.is_some() {
-        // Where it is not possible, -v says what differs.
-        let words: Vec<_> = std::env::args_os().map(OsString::into_vec).collect();
-        let _ = uexec_linux::restart_unrandomized(&words, &envp);
-    }
     if args.userns
         && let Err(error) = userns::enter()
     {

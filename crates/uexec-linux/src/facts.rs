@@ -48,11 +48,6 @@ pub(crate) fn gather() -> Gathered {
     Gathered { facts, vdso_start: own.vdso_start }
 }
 
-/// Whether this process was started with privilege: `AT_SECURE`.
-pub(crate) fn is_secure() -> bool {
-    auxv().iter().any(|p| p[0] == at::SECURE && p[1] != 0)
-}
-
 /// Whether this process's mappings may have been placed upwards from a third of the address space
 /// (STK-34). Their upper end then says nothing about where the kernel's search begins.
 fn maybe_bottom_up(persona: u32, vdso_start: u64) -> bool {

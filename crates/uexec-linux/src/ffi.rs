@@ -1,7 +1,5 @@
 //! System calls that rustix does not have, each behind a safe function. Nothing is decided here.
 
-use alloc::ffi::CString;
-use alloc::vec::Vec;
 use core::ffi::CStr;
 
 use rustix::fd::{AsRawFd, BorrowedFd};
@@ -59,18 +57,6 @@ pub(crate) fn access_exec(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     let args = [fd.as_raw_fd() as u64, c"".as_ptr() as u64, 1, AT_EMPTY_PATH | AT_EACCESS, 0, 0];
     // SAFETY: the path is a static C string.
     result(unsafe { syscall6(nr::FACCESSAT2, args) }).map(drop)
-}
-
-/// `execve(2)`; returns only when it fails.
-pub(crate) fn execve(path: &CStr, argv: &[CString], envp: &[CString]) -> Errno {
-    let pointers = |all: &[CString]| -> Vec<u64> {
-        all.iter().map(|s| s.as_ptr() as u64).chain([0]).collect()
-    };
-    let (argv, envp) = (pointers(argv), pointers(envp));
-    let args = [path.as_ptr() as u64, argv.as_ptr() as u64, envp.as_ptr() as u64, 0, 0, 0];
-    // SAFETY: path, both arrays and their strings outlive the call; where it succeeds nothing of
-    // this program goes on.
-    result(unsafe { syscall6(nr::EXECVE, args) }).err().unwrap_or(Errno::EIO)
 }
 
 /// Reads an extended attribute of an open file; returns how much of `buf` it fills.

@@ -118,7 +118,8 @@ impl Host {
     }
 
     /// Lays programs out as under `setarch -R`: nothing is randomised. What the program maps later
-    /// is placed by the kernel: see [`restart_unrandomized`](crate::restart_unrandomized).
+    /// is still placed where the kernel has put this process's mappings, which cannot be changed
+    /// from inside ([`Difference::MmapBase`](crate::Difference::MmapBase)).
     pub fn no_aslr(&mut self) {
         if facts::is_randomized(&self.facts) {
             self.facts.personality |= ADDR_NO_RANDOMIZE;
@@ -128,8 +129,8 @@ impl Host {
     }
 
     /// Takes all draws from a seed, so that the same layout comes again; addresses are randomised
-    /// even where the caller's are not. What the program maps later is placed by the kernel: see
-    /// [`restart_unrandomized`](crate::restart_unrandomized).
+    /// even where the caller's are not. What the program maps later is placed as with
+    /// [`Host::no_aslr`].
     pub fn seed(&mut self, seed: u64) {
         self.facts.personality &= !ADDR_NO_RANDOMIZE;
         self.moved = true;

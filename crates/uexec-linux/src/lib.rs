@@ -16,13 +16,11 @@ mod host;
 mod lower;
 mod maps;
 mod process;
-mod restart;
 
 pub use carry::{Prepared, prepare};
 pub use host::{Host, is_cloexec};
 pub use lower::Difference;
 pub use process::Caller;
-pub use restart::restart_unrandomized;
 pub use uexec_core as core;
 
 /// Ends this process as the kernel ends one whose exec fails after the point of no return: by

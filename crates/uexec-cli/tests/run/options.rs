@@ -100,7 +100,13 @@ fn no_aslr_is_as_setarch() {
     let ask = ask.env(&[b"LC_ALL=C"]);
     let kernel = ask.clone().no_aslr().kernel();
     let ours = ask.option("--no-aslr").uexec();
-    assert_eq!(text(&ours), text(&kernel), "{}", ours.stderr);
+    // What exec itself maps; the rest is mapped by the program, where the kernel has put uexec's.
+    let placed = |all: &str| -> Vec<String> {
+        let names = ["/cat", "/ld-", "[vvar]", "[vdso]", "[stack]"];
+        let mine = |l: &&str| names.iter().any(|n| l.contains(n));
+        all.lines().filter(mine).map(str::to_owned).collect()
+    };
+    assert_eq!(placed(&text(&ours)), placed(&text(&kernel)), "{}", ours.stderr);
     assert!(text(&ours).contains("[stack]"));
 }
 

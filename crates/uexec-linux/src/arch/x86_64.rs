@@ -270,7 +270,6 @@ pub(crate) mod nr {
     pub(crate) const GETRESGID: u64 = 120;
     pub(crate) const CAPGET: u64 = 125;
     pub(crate) const CAPSET: u64 = 126;
-    pub(crate) const EXECVE: u64 = 59;
     pub(crate) const PERSONALITY: u64 = 135;
     pub(crate) const MUNLOCKALL: u64 = 152;
     pub(crate) const PRCTL: u64 = 157;
