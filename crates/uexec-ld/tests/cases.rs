@@ -293,3 +293,32 @@ fn musl() {
     std::fs::remove_file(dir.path("sub/libdeep.so")).unwrap();
     assert_eq!(resolve(&dir.path("p"), &Settings::default()).missing[0].name, b"libdeep.so");
 }
+
+#[test]
+fn nothing_outside_a_root_is_found() {
+    if !can() {
+        return;
+    }
+    let dir = Dir::new("root");
+    for sub in ["usr/lib64", "opt/lib", "bin"] {
+        std::fs::create_dir_all(dir.path(sub)).unwrap();
+    }
+    // Both links mean the root that is given, not the one of this machine.
+    std::os::unix::fs::symlink("/usr/lib64", dir.path("lib64")).unwrap();
+    std::os::unix::fs::symlink("../../../../../opt/lib/liby.so", dir.path("opt/lib/libx.so"))
+        .unwrap();
+    library(&dir, "opt/lib/liby.so", "-nostdlib -Wl,-soname,libx.so");
+    cc(
+        &dir,
+        MAIN,
+        "-o bin/p -Lopt/lib -l:liby.so -Wl,-rpath,/opt/lib -Wl,-dynamic-linker,/lib64/ld-linux.so",
+    );
+    let loader = support::glibc_loader().unwrap();
+    std::fs::copy(loader, dir.path("usr/lib64/ld-linux.so")).unwrap();
+    let mut ld = Ld::new(Disk::inside(&dir.0).unwrap());
+    let map = ld.resolve(b"/bin/p", &Settings::default()).unwrap();
+    assert_eq!(map.program, b"/bin/p");
+    assert!(!map.loader_missing);
+    assert_eq!(texts(map.trace())[1..], ["libx.so => /opt/lib/libx.so", "libc.so.6 => not found"]);
+    assert!(ld.resolve(dir.path("bin/p").as_os_str().as_bytes(), &Settings::default()).is_err());
+}
