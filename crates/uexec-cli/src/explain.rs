@@ -1,8 +1,7 @@
 //! `uexec explain`: plans an exec and tells what was decided. Runs nothing, changes nothing.
 
-use std::ffi::OsString;
 use std::io::{BufRead, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use uexec_core::{Exec, ExecError, Plan, Privileges};
@@ -71,21 +70,22 @@ pub(crate) fn explain(args: Explain, envp: Vec<Vec<u8>>) -> u8 {
     if args.batch {
         return batch(&host, &envp);
     }
-    let program = args.program.clone().unwrap_or_default().into_vec();
-    let mut argv = Vec::new();
-    if !args.no_args {
-        argv.push(args.argv0.clone().map_or_else(|| program.clone(), OsString::into_vec));
-        argv.extend(args.args.iter().map(|a| a.as_bytes().to_vec()));
+    let mut argv: Vec<_> = args.program.iter().map(|a| a.as_bytes().to_vec()).collect();
+    let program = argv.first().cloned().unwrap_or_default();
+    if args.no_args {
+        argv.clear();
+    } else if let (Some(first), Some(name)) = (argv.first_mut(), &args.argv0) {
+        *first = name.as_bytes().to_vec();
     }
     let exec = request(program, argv, envp);
-    let explained = Explained::new(exec.clone(), host);
+    let mut explained = Explained::new(exec.clone(), host);
     let on_stdout = |p: &Option<PathBuf>| p.as_ref().is_some_and(|p| p.as_os_str() == "-");
     let printed = if on_stdout(&args.svg) || on_stdout(&args.html) {
         Ok(())
     } else if args.json {
         writeln!(std::io::stdout(), "{}", json::text(&explained))
     } else {
-        let text = human::text(&explained, args.verbose);
+        let text = human::text(&mut explained, args.verbose);
         anstream::stdout().write_all(text.as_bytes())
     };
     let stack = || match (&args.stack, &explained.result) {

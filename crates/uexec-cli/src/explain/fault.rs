@@ -6,6 +6,7 @@ use uexec_core::error::{ExecError, FileKind};
 use uexec_core::world::At;
 
 use super::Explained;
+use crate::report;
 
 /// Bytes around a fault.
 pub(crate) struct Fault {
@@ -21,10 +22,9 @@ pub(crate) struct Fault {
 
 /// Reads them; `None` when the failure points at no bytes or they cannot be read.
 pub(crate) fn fault(explained: &Explained, error: &ExecError) -> Option<Fault> {
-    let refusal = &error.refusal;
-    let span = refusal.span?;
+    let (path, span) = report::bytes_at_fault(error)?;
     let mut host = explained.host.again();
-    let file = host.open(At::Cwd, &refusal.file, true).ok()?;
+    let file = host.open(At::Cwd, path, true).ok()?;
     if host.stat(file).ok()?.kind != FileKind::Regular {
         return None;
     }

@@ -136,9 +136,11 @@ fn rest(scene: &Scene, put: &mut Put<'_>) {
         facts.push(("stage", f.stage.to_owned()));
         facts.push(("why", f.why.clone()));
         facts.push(("hint", f.hint.clone()));
-        let bytes = f.len.zip(f.offset);
-        let at = bytes.map_or(String::new(), |(len, at)| format!("{len} from offset {at:#x}"));
-        put("fault", "the bytes at fault".into(), vec![("bytes", at), ("why", f.why.clone())]);
+        if let Some(at) = &f.at {
+            let bytes = format!("{} from offset {:#x}", at.len, at.offset);
+            let facts = vec![("file", at.file.clone()), ("bytes", bytes), ("why", f.why.clone())];
+            put("fault", "the bytes at fault".into(), facts);
+        }
     }
     let verdict = if scene.e.error.is_none() { "it starts" } else { "it does not start" };
     put("verdict", verdict.into(), facts);

@@ -349,22 +349,3 @@ fn addresses(text: &str) -> Vec<u64> {
         .filter(|a| *a >= PAGE)
         .collect()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_in_a_text() {
-        assert_eq!(addresses("at 0x1000-0x2fff, not 0x10 nor 0xzz"), [0x1000, 0x2fff]);
-    }
-
-    #[test]
-    fn ties_go_both_ways() {
-        let mut links = Links::default();
-        links.tie("a", "b");
-        links.tie("a", "a");
-        assert_eq!(links.of("b").collect::<Vec<_>>(), ["a"]);
-        assert_eq!(links.of("a").count(), 1);
-    }
-}

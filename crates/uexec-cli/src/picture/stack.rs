@@ -203,23 +203,3 @@ fn folded(canvas: &mut Canvas, x: f64, w: f64, y: f64, count: usize) {
     canvas.rect([x, y, w, ROW - 2.0], 4.0, "box folded");
     canvas.text(x + 100.0, y + 15.0, Face::NOTE, format!("… {count} more"));
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_runs_are_folded_and_short_ones_are_not() {
-        let fold = Fold { most: 4, first: 2 };
-        let shown = |n: u8| {
-            let all: Vec<u8> = (0..n).collect();
-            let text = |r: &Row<&u8>| match r {
-                Row::One(i) => i.to_string(),
-                Row::Folded(n) => format!("+{n}"),
-            };
-            rows(&all, fold, |_| Some(())).iter().map(text).collect::<Vec<_>>().join(" ")
-        };
-        assert_eq!(shown(4), "0 1 2 3");
-        assert_eq!(shown(6), "0 1 +3 5");
-    }
-}
