@@ -2,7 +2,6 @@
 //! inside a root directory. That it is right is tested against the kernel elsewhere.
 
 #[path = "common/mod.rs"]
-#[allow(dead_code, reason = "shared with other tests")]
 mod common;
 
 use std::os::unix::fs::symlink;
