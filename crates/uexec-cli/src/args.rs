@@ -16,6 +16,15 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(Run),
+    /// Explain what a process creation gives the child, or why it is refused
+    #[command(hide = true)]
+    Clone {
+        /// As in CLONE_VM|CLONE_FS|SIGCHLD, 0x1200011, vfork, pthread_create
+        flags: String,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the manual page, or write all of them to a directory
     #[command(hide = true)]
     Man {

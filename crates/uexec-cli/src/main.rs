@@ -6,6 +6,7 @@
 #![no_main]
 
 mod args;
+mod clone;
 mod docs;
 mod find;
 mod report;
@@ -55,6 +56,7 @@ fn environment(envp: *const *const c_char) -> Vec<Vec<u8>> {
 fn dispatch(cli: args::Cli, envp: Vec<Vec<u8>>) -> u8 {
     match cli.command {
         args::Command::Run(run) => run::run(run, envp),
+        args::Command::Clone { flags, json } => clone::explain(&flags, json),
         args::Command::Man { dir } => docs::man(dir.as_deref()),
         args::Command::Completions { shell } => docs::completions(shell),
     }

@@ -105,7 +105,7 @@ fn row(item: Item, args: &CloneArgs) -> Inherit {
             ],
         ),
         Item::Registers => (Copied, "the call returns 0", &[]),
-        Item::StackPointer if args.stack != 0 => (Given, "", &[]),
+        Item::StackPointer if args.stack != 0 => (Given, "the stack that is passed", &[]),
         Item::StackPointer => (Copied, "", &[]),
         Item::Tls => (Copied, "", &[(F::CLONE_SETTLS, Given, "")]),
         Item::Limits => (Copied, "", &[(F::CLONE_THREAD, Shared, "")]),
