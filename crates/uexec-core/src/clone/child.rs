@@ -80,9 +80,15 @@ fn row(item: Item, args: &CloneArgs) -> Inherit {
         Item::NetNs => (Shared, "", &[(F::CLONE_NEWNET, New, "")]),
         Item::CgroupNs => (Shared, "", &[(F::CLONE_NEWCGROUP, New, "")]),
         Item::UserNs => (Shared, "", &[(F::CLONE_NEWUSER, New, "with every capability in it")]),
-        Item::TimeNs if flags.contains(F::CLONE_VM) => {
-            (Shared, "", &[(F::CLONE_NEWTIME, New, "entered by the child's children, or by exec")])
-        }
+        Item::TimeNs if flags.contains(F::CLONE_VM) => (
+            Shared,
+            "",
+            &[(
+                F::CLONE_NEWTIME,
+                Shared,
+                "the new one is for its children, and for itself after exec",
+            )],
+        ),
         Item::TimeNs => (Shared, "", &[(F::CLONE_NEWTIME, New, "")]),
         Item::Cgroup => (Shared, "", &[(F::CLONE_INTO_CGROUP, Given, "")]),
         Item::ThreadGroup => {
@@ -183,6 +189,9 @@ fn warnings(args: &CloneArgs, exit_signal: i32) -> Vec<&'static str> {
     let mut found = Vec::new();
     if flags.contains(F::CLONE_VM) && !flags.contains(F::CLONE_VFORK) && args.stack == 0 {
         found.push("parent and child run on the same stack at the same time: pass another one");
+    }
+    if flags.both(F::CLONE_NEWPID, F::CLONE_SIGHAND) {
+        found.push("when the child ends, the caller ignores SIGCHLD from then on: an ending init does that to its signal actions, and they are shared");
     }
     if flags.contains(F::CLONE_DETACHED) {
         found.push("CLONE_DETACHED is ignored (FORK-53)");

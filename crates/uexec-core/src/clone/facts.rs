@@ -21,7 +21,8 @@ pub enum Tail {
 /// One level of process ids: the child gets a number in each (FORK-40).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PidLevel {
-    /// `kernel.pid_max` as this namespace has it.
+    /// `kernel.pid_max` as this namespace has it: since Linux 6.14 a new one starts with 4,194,304,
+    /// whatever its parent's is.
     pub pid_max: i32,
     /// It has, or had, an init: only then can a number other than 1 be chosen.
     pub has_init: bool,
