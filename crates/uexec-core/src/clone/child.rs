@@ -31,7 +31,7 @@ pub(super) fn plan(args: &CloneArgs, facts: &CloneFacts) -> ClonePlan {
         tls: flags.contains(F::CLONE_SETTLS).then_some(args.tls),
         writes: writes(args),
         event: event(args),
-        plain_wait: !thread && exit_signal == SIGCHLD,
+        plain_wait: !thread && exit_signal == SIGCHLD && !init_shares_actions(flags),
         warnings: warnings(args, exit_signal),
     }
 }
@@ -171,6 +171,12 @@ fn writes(args: &CloneArgs) -> Vec<Write> {
     .collect()
 }
 
+/// An ending init makes its signal actions ignore SIGCHLD, so that its last children go by
+/// themselves; shared, this is done to the caller too (seen on Linux 6.18).
+const fn init_shares_actions(flags: F) -> bool {
+    flags.both(F::CLONE_NEWPID, F::CLONE_SIGHAND)
+}
+
 /// FORK-50: the exit signal asked for counts, not the one the child ends up with.
 fn event(args: &CloneArgs) -> Option<PtraceEvent> {
     if args.flags.contains(F::CLONE_UNTRACED) {
@@ -190,8 +196,8 @@ fn warnings(args: &CloneArgs, exit_signal: i32) -> Vec<&'static str> {
     if flags.contains(F::CLONE_VM) && !flags.contains(F::CLONE_VFORK) && args.stack == 0 {
         found.push("parent and child run on the same stack at the same time: pass another one");
     }
-    if flags.both(F::CLONE_NEWPID, F::CLONE_SIGHAND) {
-        found.push("when the child ends, the caller ignores SIGCHLD from then on: an ending init does that to its signal actions, and they are shared");
+    if init_shares_actions(flags) {
+        found.push("when the child, an init, ends, SIGCHLD becomes ignored in the shared signal actions: the caller cannot wait for its children");
     }
     if flags.contains(F::CLONE_DETACHED) {
         found.push("CLONE_DETACHED is ignored (FORK-53)");

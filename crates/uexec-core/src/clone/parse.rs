@@ -226,3 +226,63 @@ fn parse_flag(word: &str) -> Option<CloneFlags> {
         .find(|(full, _)| full.strip_prefix("CLONE_").is_some_and(|n| n.eq_ignore_ascii_case(name)))
         .map(|(_, flag)| flag)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::super::{CloneFacts, CloneFlags as F, decide};
+    use super::*;
+
+    #[test]
+    fn texts() {
+        let parse = |text: &str| text.parse::<Request>();
+        for text in [
+            "CLONE_VM|CLONE_FS",
+            "vm,fs",
+            "VM + fs",
+            " Clone_Vm\tCLONE_FS ",
+            "clone3|0x300",
+            "clone3|768",
+        ] {
+            assert_eq!(parse(text).unwrap().flags, F::CLONE_VM | F::CLONE_FS, "{text}");
+            assert_eq!(parse(text).unwrap().entry, Entry::Clone3, "{text}");
+        }
+        let old = parse("0x3d0f00").unwrap();
+        assert_eq!((old.entry, old.flags), (Entry::Clone, parse("pthread_create").unwrap().flags));
+        assert_eq!(parse("17").unwrap().exit_signal, 17);
+        assert_eq!(parse("0x100000000").unwrap().flags, F::CLONE_CLEAR_SIGHAND);
+        assert_eq!(parse("fork").unwrap().args().entry, Entry::Fork);
+        assert_eq!(
+            parse("vfork").unwrap().args(),
+            CloneArgs {
+                parent_tid: 0x20_0000,
+                pidfd: 0x20_0000,
+                child_tid: 0x20_0008,
+                tls: 0x20_0010,
+                ..CloneArgs::vfork()
+            }
+        );
+        assert_eq!(parse("vfork|vm").unwrap().entry, Entry::Clone3);
+        assert_eq!(parse("fork|newuser").unwrap().entry, Entry::Clone);
+        assert_eq!(parse("io|sigio").unwrap().exit_signal, 29);
+        assert!(
+            decide(
+                &parse("pthread_create").unwrap().args(),
+                CloneArgs::SIZE,
+                &CloneFacts::default()
+            )
+            .is_ok()
+        );
+        assert!(
+            decide(&parse("posix_spawn").unwrap().args(), CloneArgs::SIZE, &CloneFacts::default())
+                .unwrap()
+                .parent_waits
+        );
+        assert_eq!(parse(" | "), Err(ParseError::Empty));
+        assert_eq!(parse("fork|SIGUSR1"), Err(ParseError::TwoSignals(17, 10)));
+        assert_eq!(parse("clone|clone3"), Err(ParseError::TwoCalls(Entry::Clone, Entry::Clone3)));
+        assert!(matches!(parse("CLONE_WM"), Err(ParseError::Unknown(_))));
+        assert_eq!(parse("SIGCHLD").unwrap().exit_signal_name(), "SIGCHLD");
+    }
+}
