@@ -3,6 +3,7 @@
 use std::fs;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use uexec_core::clone::{CloneFlags as F, Entry, Item, Tail};
 
@@ -189,7 +190,8 @@ fn one(case: &Case, words: &[AtomicI64], slots: &'static [AtomicI64], pipe: [i32
             case.caller,
             Caller::NoFd | Caller::Chrooted | Caller::UserFull | Caller::Deadline
         ) {
-            look(pid, thread, vfork, words, slots);
+            let stores = a.flags.contains(F::CLONE_CHILD_SETTID) && a.child_tid > 8;
+            look(pid, [thread, vfork, stores], words, slots);
         }
         if a.flags.contains(F::CLONE_PIDFD) && a.pidfd > 8 {
             let fd = slots[if a.pidfd == &raw const slots[0] as u64 { 0 } else { 8 }].load(Relaxed);
@@ -200,7 +202,7 @@ fn one(case: &Case, words: &[AtomicI64], slots: &'static [AtomicI64], pipe: [i32
     set(DONE, 1);
 }
 
-fn look(pid: i64, thread: bool, vfork: bool, words: &[AtomicI64], slots: &[AtomicI64]) {
+fn look(pid: i64, [thread, vfork, stores]: [bool; 3], words: &[AtomicI64], slots: &[AtomicI64]) {
     let set = |i: usize, value: i64| words[i].store(value, Relaxed);
     let own = format!("/proc/{}", std::process::id());
     let dir = if thread { format!("{own}/task/{pid}") } else { format!("/proc/{pid}") };
@@ -229,14 +231,9 @@ fn look(pid: i64, thread: bool, vfork: bool, words: &[AtomicI64], slots: &[Atomi
         let caller = fs::read_link(format!("{own}/ns/{ours}")).ok();
         set(SAME_NS + i, if child.is_none() { -1 } else { (child == caller).into() });
     }
-    // The child stores its number when it first runs.
-    for _ in 0..1000 {
-        if slots[16].load(Relaxed) != 0 {
-            break;
-        }
-        if fs::read_to_string(format!("{dir}/stat")).is_ok_and(|s| s.contains(") S")) {
-            break;
-        }
+    // The child stores its number when it first runs: soon, unless it is never.
+    let started = Instant::now();
+    while stores && slots[16].load(Relaxed) == 0 && started.elapsed().as_secs() < 1 {
         sys(libc::SYS_sched_yield, [0; 6]);
     }
     set(CHILD_TID, slots[16].load(Relaxed) as i32 as i64);
