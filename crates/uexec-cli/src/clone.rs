@@ -171,6 +171,7 @@ fn to_json(asked: &Request, decided: &Result<ClonePlan, CloneError>) -> Value {
         "outcome": if decided.is_ok() { "ok" } else { "error" },
         "error": null,
         "child": [],
+        "parent_waits": false,
     });
     match decided {
         Err(error) => {
