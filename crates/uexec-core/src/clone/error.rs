@@ -130,7 +130,7 @@ impl CloneError {
             Pair { a, b } => (INVAL, "FORK-21", format!("{} and {} exclude each other: a working directory cannot be shared across them", a.name(), b.name()).into(), "leave out CLONE_FS"),
             Needs { flag, needs } => (INVAL, "FORK-22", format!("{} needs {}", flag.name(), needs.name()).into(), "add it: a thread has CLONE_THREAD, CLONE_SIGHAND and CLONE_VM"),
             InitHasNoSibling => (INVAL, "FORK-23", "the caller is the init of a pid namespace, and CLONE_PARENT would give it a sibling".into(), "leave out CLONE_PARENT"),
-            ThreadOtherNamespace { flag } => (INVAL, "FORK-24", format!("threads of a process cannot differ by {}", flag.name()).into(), "leave out CLONE_THREAD, or unshare(2) instead"),
+            ThreadOtherNamespace { flag } => (INVAL, "FORK-24", format!("threads of a process cannot differ by {}", flag.name()).into(), "leave out CLONE_THREAD: only a process has such a namespace of its own"),
             ThreadChildrensPidNs => (INVAL, "FORK-24", "the caller's children go to another pid namespace since unshare(CLONE_NEWPID) or setns".into(), "fork first, make threads in the child"),
             ChildrensTimeNs { flag } => (INVAL, "FORK-24", format!("the caller's children go to another time namespace, and {} would share this one's clocks", flag.name()).into(), "fork first"),
             PidfdDetached => (INVAL, "FORK-25", "CLONE_DETACHED is refused together with CLONE_PIDFD".into(), "leave out CLONE_DETACHED"),
