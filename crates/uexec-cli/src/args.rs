@@ -46,6 +46,7 @@ Examples:
   uexec explain --svg ls.svg --html ls.html ls
                                          pictures of it: files, memory, first stack
   uexec explain --root rootfs /bin/app   a program of an unpacked container image
+  uexec explain --clone 'VM|VFORK'       what such a child shares
   find . -type f | uexec explain --batch --json")]
 pub(crate) struct Explain {
     /// One JSON object instead of text
@@ -99,6 +100,14 @@ pub(crate) struct Explain {
     #[arg(long, conflicts_with = "argv0")]
     pub(crate) no_args: bool,
 
+    /// Explain what fork, vfork, clone or clone3 with FLAGS gives the child, instead of an exec
+    #[arg(
+        long,
+        value_name = "FLAGS",
+        conflicts_with_all = ["program", "batch", "stack", "svg", "html", "root"]
+    )]
+    pub(crate) clone: Option<String>,
+
     /// Tell every decision, and every word of the auxiliary vector
     #[arg(short, long)]
     pub(crate) verbose: bool,
@@ -107,7 +116,7 @@ pub(crate) struct Explain {
     // One list: with two, an option right behind PROG would be uexec's.
     #[arg(
         value_name = "PROG [ARGS]",
-        required_unless_present = "batch",
+        required_unless_present_any = ["batch", "clone"],
         num_args = 1..,
         trailing_var_arg = true,
         value_hint = clap::ValueHint::CommandWithArguments

@@ -59,6 +59,9 @@ impl Explained {
 
 /// Explains; returns the exit status.
 pub(crate) fn explain(args: Explain, envp: Vec<Vec<u8>>) -> u8 {
+    if let Some(flags) = &args.clone {
+        return crate::clone::explain(flags, args.json);
+    }
     let host = match prepare_host(&args) {
         Ok(host) => host,
         Err(message) => {

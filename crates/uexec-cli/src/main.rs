@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(dead_code, reason = "unit tests have a main of their own"))]
 
 mod args;
+mod clone;
 mod docs;
 mod explain;
 mod find;

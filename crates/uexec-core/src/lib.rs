@@ -17,6 +17,7 @@ mod args;
 pub mod auxv;
 pub mod binfmt;
 mod bprm;
+pub mod clone;
 mod creds;
 mod errno;
 pub mod error;
