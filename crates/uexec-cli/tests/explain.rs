@@ -167,3 +167,16 @@ fn no_colours_in_a_pipe() {
     assert!(text.starts_with("./bad: Exec format error (ENOEXEC)\n"), "{text}");
     assert!(text.contains("story"), "{text}");
 }
+
+#[test]
+fn clone_flags_are_explained() {
+    let p = Place::new();
+    let (status, text) = explain(&p, &["--clone", "newns|fs"]);
+    assert_eq!(status, Some(1));
+    assert!(text.contains("(EINVAL)") && text.contains("FORK-21"), "{text}");
+    let (status, text) = explain(&p, &["--json", "--clone", "pthread_create"]);
+    assert_eq!(status, Some(0));
+    let value: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["outcome"], "ok");
+    assert_eq!(explain(&p, &["--clone", "nonsense"]).0, Some(125));
+}
