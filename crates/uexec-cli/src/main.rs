@@ -6,6 +6,7 @@
 #![no_main]
 
 mod args;
+mod check;
 mod docs;
 mod explain;
 mod find;
@@ -57,6 +58,7 @@ fn dispatch(cli: args::Cli, envp: Vec<Vec<u8>>) -> u8 {
     match cli.command {
         args::Command::Run(run) => run::run(run, envp),
         args::Command::Explain(explain) => explain::explain(explain, envp),
+        args::Command::Check(check) => check::check(&check),
         args::Command::Man { dir } => docs::man(dir.as_deref()),
         args::Command::Completions { shell } => docs::completions(shell),
     }

@@ -1,0 +1,58 @@
+//! `uexec check`: decides about every program below some paths. Runs nothing, changes nothing,
+//! opens nothing but directories and regular files, and nothing outside `--root`.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::OWN_FAILURE;
+use crate::args::Check;
+
+mod binfmt_misc;
+mod cause;
+mod elf;
+mod finding;
+mod judge;
+mod pool;
+mod summary;
+mod tell;
+mod walk;
+
+/// Checks; returns the exit status.
+pub(crate) fn check(args: &Check) -> u8 {
+    let root = args.root.as_ref().map(|r| r.as_bytes());
+    let told = open(root).and_then(|(tree, judges)| {
+        let paths: Vec<Vec<u8>> = args.paths.iter().map(|p| p.as_bytes().to_vec()).collect();
+        let mut teller = tell::Teller::new(args);
+        let mut failed = None;
+        pool::run(&tree, &paths, judges, &mut |found| {
+            failed = teller.tell(found.as_ref()).err();
+            failed.is_none()
+        });
+        match failed {
+            Some(error) => Err(error.to_string()),
+            None => teller.finish().map_err(|e: io::Error| e.to_string()),
+        }
+    });
+    match told {
+        Ok(all_start) => u8::from(!all_start),
+        Err(message) => {
+            eprintln!("uexec: {message}");
+            OWN_FAILURE
+        }
+    }
+}
+
+/// The tree to walk, and a judge for every processor.
+fn open(root: Option<&[u8]>) -> Result<(walk::Tree, Vec<judge::Judge>), String> {
+    let named = |e: &dyn std::fmt::Display| match root {
+        Some(root) => format!("{}: {e}", uexec_core::story::Shown(root)),
+        None => e.to_string(),
+    };
+    let tree = walk::Tree::new(root).map_err(|e| named(&e))?;
+    let rules: Arc<[binfmt_misc::Rule]> = binfmt_misc::rules(Path::new(binfmt_misc::DIR)).into();
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    let judges: Result<_, _> = (0..count).map(|_| judge::Judge::new(root, rules.clone())).collect();
+    Ok((tree, judges.map_err(|e| named(&e))?))
+}
