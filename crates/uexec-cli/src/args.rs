@@ -1,6 +1,7 @@
 //! What can be said on the command line. Parses only.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -83,20 +84,23 @@ pub(crate) struct Explain {
     pub(crate) clear_env: bool,
 
     /// Start with no arguments at all, not even argv[0]
-    #[arg(long, conflicts_with_all = ["argv0", "args"])]
+    #[arg(long, conflicts_with = "argv0")]
     pub(crate) no_args: bool,
 
     /// Tell every decision, and every word of the auxiliary vector
     #[arg(short, long)]
     pub(crate) verbose: bool,
 
-    /// The program: a path, or a name to be found in PATH
-    #[arg(value_name = "PROG", required_unless_present = "batch")]
-    pub(crate) program: Option<OsString>,
-
-    /// Its arguments
-    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) args: Vec<OsString>,
+    /// The program, a path or a name to be found in PATH, and its arguments
+    // One list: with two, an option right behind PROG would be uexec's.
+    #[arg(
+        value_name = "PROG [ARGS]",
+        required_unless_present = "batch",
+        num_args = 1..,
+        trailing_var_arg = true,
+        value_hint = clap::ValueHint::CommandWithArguments
+    )]
+    pub(crate) program: Vec<OsString>,
 }
 
 /// Say of every program below the paths whether it starts, and if not, why
@@ -138,65 +142,124 @@ pub(crate) struct Check {
 }
 
 /// Run a program without the kernel's exec
-///
-/// Everything execve(2) does is done by uexec, in this very process: the program cannot tell the
-/// difference. uexec never runs what the system's policy would refuse, and never grants
-/// set-user-ID.
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Exit status: the program's own; 127 if it is not found, 126 if it is found but refused, 125 if \
-uexec itself fails. A program that dies while being laid out dies by SIGSEGV, as it would under \
-the kernel.
+#[command(
+    long_about = "\
+Run a program without the kernel's exec: everything execve(2) does is done by uexec, in this very \
+process. The program keeps the process id, open files, signal mask and all else that an exec \
+keeps, and cannot tell the difference.
+
+uexec runs nothing that the system's own policy refuses, and never grants set-user-ID.",
+    after_help = "\
+Exit status: the program's own, or death by the same signal;
+  125  uexec itself failed
+  126  the program was found, but refused
+  127  the program was not found
 
 Examples:
-  uexec run ls -l                      ls, from PATH
-  uexec run --argv0 sh busybox -c ls   another name for argv[0]
-  uexec run --seed 7 ./prog            the same addresses every time
-  curl -s host/tool | uexec run - -h   a program from standard input")]
+  uexec run ls -l                        ls, from PATH
+  uexec run --argv0 sh busybox -c ls     another name for argv[0]
+  uexec run --seed 7 ./prog              the same addresses every time
+  curl -s host/tool | uexec run - -h     a program from standard input",
+    override_usage = "uexec run [OPTIONS] PROG [ARGS]...",
+    help_template = "\
+{about-with-newline}
+{usage-heading} {usage}
+
+PROG is a path, a name to be found in PATH, - for standard input, or /dev/fd/N.
+All that follows are its arguments, also what looks like an option.
+
+{all-args}{after-help}",
+    disable_help_flag = true
+)]
 pub(crate) struct Run {
-    /// Pass NAME as argv[0] instead of PROG
-    #[arg(long, value_name = "NAME")]
+    /// Pass NAME as the program's own name, `argv[0]`
+    #[arg(
+        long,
+        value_name = "NAME",
+        allow_hyphen_values = true,
+        help_heading = "What the program is given"
+    )]
     pub(crate) argv0: Option<OsString>,
 
-    /// Set an environment variable (can be repeated)
-    #[arg(short, long, value_name = "K=V")]
+    /// Set an environment variable; can be repeated
+    #[arg(
+        short,
+        long,
+        value_name = "NAME=VALUE",
+        value_parser = PairParser,
+        help_heading = "What the program is given"
+    )]
     pub(crate) env: Vec<OsString>,
 
-    /// Start with an empty environment
-    #[arg(short = 'i', long)]
+    /// Start from an empty environment
+    #[arg(short = 'i', long, help_heading = "What the program is given")]
     pub(crate) clear_env: bool,
 
-    /// Place everything where it goes when nothing is randomised, as setarch -R
-    #[arg(long, conflicts_with = "seed")]
+    /// Randomise no address, as setarch -R
+    #[arg(long, conflicts_with = "seed", help_heading = "Where it is placed")]
     pub(crate) no_aslr: bool,
 
-    /// Draw all addresses from a seed, so that the same layout comes again
-    #[arg(long, value_name = "N")]
+    /// Draw all addresses from N, so that they come again
+    #[arg(long, value_name = "N", help_heading = "Where it is placed")]
     pub(crate) seed: Option<u64>,
 
-    /// Use this dynamic loader instead of the one the program names
-    #[arg(long, value_name = "PATH")]
+    /// Use this dynamic loader, not the one the program names
+    #[arg(long, value_name = "PATH", help_heading = "How it is started")]
     pub(crate) interp: Option<OsString>,
 
-    /// Run in an own user namespace, so that /proc/self/exe can be set without privilege
-    #[arg(long)]
+    /// Own user namespace, where /proc/self/exe can be set
+    #[arg(long, help_heading = "How it is started")]
     pub(crate) userns: bool,
 
-    /// Ignore set-user-ID, set-group-ID and file capabilities instead of refusing such programs
-    #[arg(long)]
+    /// Run set-user-ID files, without their privilege
+    #[arg(long, help_heading = "How it is started")]
     pub(crate) no_privileges: bool,
 
-    /// Say what is not as under the kernel; twice: every decision
-    #[arg(short, long, action = clap::ArgAction::Count)]
+    /// Say what differs from the kernel; twice: all decisions
+    #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Messages")]
     pub(crate) verbose: u8,
 
-    /// The program: a path, a name to be found in PATH, - for standard input, or /dev/fd/N
-    #[arg(value_name = "PROG")]
-    pub(crate) program: OsString,
+    /// Print this help
+    #[arg(short, long, action = clap::ArgAction::HelpShort, help_heading = "Messages")]
+    help: Option<bool>,
 
-    /// Its arguments, passed on untouched
-    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) args: Vec<OsString>,
+    /// The program and its arguments
+    ///
+    /// PROG is a path, a name to be found in PATH, - for standard input, or /dev/fd/N. All that
+    /// follows are its arguments, also what looks like an option.
+    // One list: with two, an option right behind PROG would be uexec's.
+    #[arg(
+        value_name = "PROG [ARGS]",
+        required = true,
+        num_args = 1..,
+        trailing_var_arg = true,
+        hide_short_help = true,
+        value_hint = clap::ValueHint::CommandWithArguments
+    )]
+    pub(crate) program: Vec<OsString>,
+}
+
+/// Takes `NAME=VALUE`, any bytes.
+#[derive(Clone)]
+struct PairParser;
+
+impl clap::builder::TypedValueParser for PairParser {
+    type Value = OsString;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<OsString, clap::Error> {
+        if value.as_bytes().iter().skip(1).any(|b| *b == b'=') {
+            return Ok(value.to_owned());
+        }
+        let text = format!("--env takes NAME=VALUE, not '{}'", value.display());
+        Err(clap::Error::raw(clap::error::ErrorKind::ValueValidation, text + "\n")
+            .with_cmd(command))
+    }
 }
 
 /// `yes` or `no`.

@@ -35,7 +35,7 @@ fn status(done: std::io::Result<()>) -> u8 {
     match done {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("uexec: {error}");
+            crate::report::say(format_args!("{error}"));
             crate::OWN_FAILURE
         }
     }

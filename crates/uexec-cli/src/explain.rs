@@ -1,8 +1,7 @@
 //! `uexec explain`: plans an exec and tells what was decided. Runs nothing, changes nothing.
 
-use std::ffi::OsString;
 use std::io::{BufRead, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 
 use uexec_core::{Exec, ExecError, Plan, Privileges};
 use uexec_linux::Host;
@@ -66,11 +65,12 @@ pub(crate) fn explain(args: Explain, envp: Vec<Vec<u8>>) -> u8 {
     if args.batch {
         return batch(&host, &envp);
     }
-    let program = args.program.clone().unwrap_or_default().into_vec();
-    let mut argv = Vec::new();
-    if !args.no_args {
-        argv.push(args.argv0.clone().map_or_else(|| program.clone(), OsString::into_vec));
-        argv.extend(args.args.iter().map(|a| a.as_bytes().to_vec()));
+    let mut argv: Vec<_> = args.program.iter().map(|a| a.as_bytes().to_vec()).collect();
+    let program = argv.first().cloned().unwrap_or_default();
+    if args.no_args {
+        argv.clear();
+    } else if let (Some(first), Some(name)) = (argv.first_mut(), &args.argv0) {
+        *first = name.as_bytes().to_vec();
     }
     let explained = Explained::new(request(program, argv, envp), host);
     let printed = if args.json {

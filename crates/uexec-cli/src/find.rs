@@ -5,8 +5,9 @@ extern crate alloc;
 
 use alloc::vec::Vec;
 
+use uexec_core::error::Refusal;
 use uexec_core::world::{At, World};
-use uexec_core::{Errno, Exec, ExecError, KERNEL_FORMATS, Plan, Stage, plan};
+use uexec_core::{Errno, Exec, ExecError, KERNEL_FORMATS, Plan, Reason, Stage, plan};
 
 /// Where programs are looked for when PATH is not set: glibc's `_CS_PATH`.
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
@@ -25,7 +26,8 @@ pub(crate) fn find_and_plan(
     if exec.path.contains(&b'/') || exec.at != At::Cwd || exec.path.is_empty() {
         return plan(exec, host, &KERNEL_FORMATS);
     }
-    let (mut denied, mut missing) = (None, None);
+    let mut missing = ExecError::from(Refusal::new(Stage::Path, Reason::NotInPath));
+    let mut denied = None;
     for dir in path.unwrap_or(DEFAULT_PATH).split(|b| *b == b':') {
         let mut candidate = dir.to_vec();
         if !dir.is_empty() {
@@ -34,18 +36,21 @@ pub(crate) fn find_and_plan(
         candidate.extend_from_slice(&exec.path);
         match plan(Exec { path: candidate, ..exec.clone() }, host, &KERNEL_FORMATS) {
             Err(e) if e.errno() == Errno::EACCES => denied = denied.or(Some(e)),
-            Err(e) if matches!(e.errno(), Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE) => {
+            Err(e) if goes_on(e.errno()) => {
                 // A program that is there but misses its interpreter says more than one that is
                 // not there.
-                if missing.is_none() || e.refusal.stage > Stage::Open {
-                    missing = Some(e);
+                if e.refusal.stage > Stage::Open && missing.refusal.stage == Stage::Path {
+                    missing = e;
                 }
             }
             other => return other,
         }
     }
-    match denied.or(missing) {
-        Some(error) => Err(error),
-        None => plan(exec, host, &KERNEL_FORMATS),
-    }
+    Err(denied.unwrap_or(missing))
+}
+
+/// Errors after which `execvp(3)` tries the next directory, besides `EACCES` (ERR-71).
+fn goes_on(errno: Errno) -> bool {
+    const ETIMEDOUT: Errno = Errno(110);
+    matches!(errno, Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE | Errno::ENODEV | ETIMEDOUT)
 }

@@ -3,7 +3,8 @@
 //! There is no Rust `main`: the runtime that normally runs before it changes what the program to
 //! be run inherits (it ignores SIGPIPE and installs signal handlers), so the C entry is used.
 
-#![no_main]
+#![cfg_attr(not(test), no_main)]
+#![cfg_attr(test, allow(dead_code, reason = "unit tests have a main of their own"))]
 
 mod args;
 mod check;
@@ -15,21 +16,20 @@ mod run;
 mod start;
 mod userns;
 
-use std::ffi::{CStr, c_char, c_int};
-
-use clap::Parser;
+use std::ffi::{CStr, c_char};
 
 /// Exit status for uexec's own failures, as of `env(1)` and its like.
 const OWN_FAILURE: u8 = 125;
 
 /// The C entry point.
+#[cfg(not(test))]
 #[unsafe(no_mangle)]
 pub extern "C" fn main(
-    _argc: c_int,
+    _argc: std::ffi::c_int,
     _argv: *const *const c_char,
     envp: *const *const c_char,
-) -> c_int {
-    match args::Cli::try_parse() {
+) -> std::ffi::c_int {
+    match <args::Cli as clap::Parser>::try_parse() {
         Ok(cli) => dispatch(cli, environment(envp)).into(),
         Err(error) => {
             let _ = error.print();
@@ -44,7 +44,9 @@ fn environment(envp: *const *const c_char) -> Vec<Vec<u8>> {
     for i in 0.. {
         // SAFETY: the C library hands main the kernel's array, which ends with a null pointer;
         // this loop ends there.
-        let text = unsafe { *envp.add(i) };
+        let word = unsafe { envp.add(i) };
+        // SAFETY: likewise, so this word is still of the array.
+        let text = unsafe { *word };
         if text.is_null() {
             break;
         }

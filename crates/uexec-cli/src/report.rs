@@ -13,7 +13,17 @@ const MARK: Style = AnsiColor::Yellow.on_default();
 
 /// Prints a failed exec of `name` to standard error.
 pub(crate) fn print(name: &[u8], failed: &Failed) {
-    anstream::eprint!("{}", text(name, failed));
+    put(format_args!("{}", text(name, failed)));
+}
+
+/// Prints one line to standard error.
+pub(crate) fn say(what: std::fmt::Arguments<'_>) {
+    put(format_args!("uexec: {what}\n"));
+}
+
+/// A message that cannot be written is lost: `eprintln!` would end the process for that.
+fn put(what: std::fmt::Arguments<'_>) {
+    let _ = std::io::Write::write_fmt(&mut anstream::stderr(), what);
 }
 
 /// The message, with colours.
@@ -31,15 +41,18 @@ pub(crate) fn text(name: &[u8], failed: &Failed) -> String {
     };
     row("stage", r.stage.as_str());
     if !r.file.is_empty() && r.file != name {
-        row("file", &Shown(&r.file).to_string());
+        let interp = matches!(r.stage, Stage::ScriptInterp | Stage::ElfInterp | Stage::MapInterp);
+        row(if interp { "interp" } else { "file" }, &Shown(&r.file).to_string());
     }
-    row("why", &r.reason.why());
+    row("why", &r.why());
+    let script = failed.chain.last().filter(|_| r.stage == Stage::ScriptInterp);
+    let spanned = script.map_or(&r.file, |link| &link.path);
     if let Some(span) = r.span
-        && let Some(shown) = excerpt(&r.file, span, r.stage)
+        && let Some(shown) = excerpt(spanned, span, r.stage)
     {
         out.push_str(&shown);
     }
-    let hint = r.reason.hint();
+    let hint = r.hint();
     if !hint.is_empty() {
         let _ = writeln!(out, "  {LABEL}hint{LABEL:#}   {hint}");
     }

@@ -14,19 +14,20 @@ use crate::find::find_and_plan;
 use crate::{OWN_FAILURE, report, userns};
 
 /// Runs the program; returns an exit status only when it could not be started.
-pub(crate) fn run(args: Run, envp: Vec<Vec<u8>>) -> u8 {
+pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
     if args.userns
         && let Err(error) = userns::enter()
     {
-        eprintln!("uexec: no own user namespace: {error}");
+        report::say(format_args!("no own user namespace: {error}"));
         return OWN_FAILURE;
     }
-    let name = args.program.clone();
+    let argv = std::mem::take(&mut args.program);
+    let name = argv.first().cloned().unwrap_or_default();
     let verbose = args.verbose;
-    let (mut host, exec, _stdin) = match set_up(args, envp) {
+    let (mut host, exec, _stdin) = match set_up(args, argv, envp) {
         Ok(parts) => parts,
         Err(error) => {
-            eprintln!("uexec: {}: {error}", name.display());
+            report::say(format_args!("{}: {error}", name.display()));
             return OWN_FAILURE;
         }
     };
@@ -40,7 +41,7 @@ pub(crate) fn run(args: Run, envp: Vec<Vec<u8>>) -> u8 {
     };
     if verbose > 1 {
         for event in plan.story.events() {
-            anstream::eprintln!("uexec: {:<13} {}", event.stage.as_str(), event.what);
+            report::say(format_args!("{:<13} {}", event.stage.as_str(), event.what));
         }
     }
     if let Some(death) = &plan.death {
@@ -52,7 +53,7 @@ pub(crate) fn run(args: Run, envp: Vec<Vec<u8>>) -> u8 {
         Ok(prepared) => {
             if verbose > 0 {
                 for difference in prepared.differences() {
-                    eprintln!("uexec: not as under the kernel: {difference}");
+                    report::say(format_args!("not as under the kernel: {difference}"));
                 }
             }
             // SAFETY: this process has had one thread since the kernel started it, and it was not
@@ -67,7 +68,11 @@ pub(crate) fn run(args: Run, envp: Vec<Vec<u8>>) -> u8 {
 }
 
 /// The exec as asked for on the command line.
-fn set_up(args: Run, envp: Vec<Vec<u8>>) -> std::io::Result<(Host, Exec, Option<OwnedFd>)> {
+fn set_up(
+    args: Run,
+    words: Vec<OsString>,
+    envp: Vec<Vec<u8>>,
+) -> std::io::Result<(Host, Exec, Option<OwnedFd>)> {
     let mut host = Host::new();
     if args.no_aslr {
         host.no_aslr();
@@ -75,10 +80,13 @@ fn set_up(args: Run, envp: Vec<Vec<u8>>) -> std::io::Result<(Host, Exec, Option<
     if let Some(seed) = args.seed {
         host.seed(seed);
     }
-    let mut argv = vec![args.argv0.unwrap_or_else(|| args.program.clone()).into_vec()];
-    argv.extend(args.args.into_iter().map(OsString::into_vec));
+    let mut argv: Vec<Vec<u8>> = words.into_iter().map(OsString::into_vec).collect();
+    let path = argv.first().cloned().unwrap_or_default();
+    if let (Some(first), Some(name)) = (argv.first_mut(), args.argv0) {
+        *first = name.into_vec();
+    }
     let mut exec = Exec {
-        path: args.program.into_vec(),
+        path,
         argv,
         envp: environment(if args.clear_env { Vec::new() } else { envp }, &args.env),
         privileges: if args.no_privileges { Privileges::Ignore } else { Privileges::Refuse },

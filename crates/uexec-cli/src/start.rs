@@ -26,14 +26,36 @@ global_asm!(
     "xor ebp, ebp",
     "mov r12, rsp", // what the C library's own start wants unchanged
     "mov r13, rdx",
-    "mov rdi, rsp",
+    "mov edi, 0x1002", // arch_prctl(ARCH_SET_FS, the middle of the thread area)
+    "lea rsi, [rip + {thread} + 4096]",
+    "mov [rsi], rsi", // which begins with its own address
+    "mov [rsi + 16], rsi",
+    "mov eax, 158",
+    "syscall",
+    "mov rdi, r12",
     "and rsp, -16",
     "call {short}",
+    "mov edi, 0x1002", // arch_prctl(ARCH_SET_FS, 0), as it was
+    "xor esi, esi",
+    "mov eax, 158",
+    "syscall",
     "mov rsp, r12",
     "mov rdx, r13",
     "jmp _start",
     short = sym short_way,
+    thread = sym THREAD,
 );
+
+/// What `fs` points into on the short way, in place of the C library's thread descriptor: the few
+/// of its functions that are called without being set up (by the standard library's checks in a
+/// debug build, say) look for a stack guard there and leave errno in front of it.
+#[repr(align(4096))]
+struct ThreadArea(#[allow(dead_code, reason = "only the C library looks")] UnsafeCell<[u8; 8192]>);
+
+// SAFETY: only one thread exists while `fs` points there, and Rust code never looks at it.
+unsafe impl Sync for ThreadArea {}
+
+static THREAD: ThreadArea = ThreadArea(UnsafeCell::new([0; 8192]));
 
 /// Tries the short way; returns if it is not for it.
 extern "C" fn short_way(stack: *const usize) {
@@ -46,7 +68,10 @@ extern "C" fn short_way(stack: *const usize) {
     SHORT.store(false, Relaxed);
 }
 
-fn run(argv: Vec<Vec<u8>>, envp: Vec<Vec<u8>>) {
+/// Arguments or environment.
+type Strings = Vec<Vec<u8>>;
+
+fn run(argv: Strings, envp: Strings) {
     let Some(path) = argv.first().cloned() else { return };
     let mut host = Host::new();
     let search = crate::find::path_in(&envp).map(<[u8]>::to_vec);
@@ -82,7 +107,9 @@ impl Start {
         let base = self.argv;
         core::iter::from_fn(move || {
             // SAFETY: argv and envp end with a null pointer, where this stops.
-            let text = unsafe { *base.add(at) };
+            let word = unsafe { base.add(at) };
+            // SAFETY: likewise, so this word is still of the array.
+            let text = unsafe { *word };
             at += 1;
             // SAFETY: every word before the null pointer is a C string that stays.
             (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
@@ -90,7 +117,7 @@ impl Start {
     }
 
     /// Arguments and environment of a `run` without options.
-    fn plain_run(&self) -> Option<(Vec<Vec<u8>>, Vec<Vec<u8>>)> {
+    fn plain_run(&self) -> Option<(Strings, Strings)> {
         if self.argc < 3 {
             return None;
         }

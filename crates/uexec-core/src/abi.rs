@@ -52,6 +52,10 @@ pub const STACK_EXPAND: u64 = 131_072;
 /// Bytes kept free below a mapping that grows down: 256 pages (`stack_guard_gap`, `mm/mmap.c`).
 pub const STACK_GUARD_GAP: u64 = 256 * PAGE;
 
+/// Below this no search and no hint ends, whatever `vm.mmap_min_addr` says: the default of
+/// `CONFIG_LSM_MMAP_MIN_ADDR` (`security/Kconfig`, 6.18), which nothing shows to user space.
+pub const LSM_MMAP_MIN_ADDR: u64 = 65_536;
+
 /// A huge page of x86-64 in bytes, the alignment some file systems ask for (Linux 5.19).
 pub const PMD_SIZE: u64 = 2 << 20;
 

@@ -8,7 +8,7 @@ use crate::abi::{BINPRM_BUF_SIZE, PAGE, PATH_MAX};
 use crate::args::ArgArea;
 use crate::error::{Errno, FileKind, Reason, Refusal, Stage};
 use crate::story::{Link, Shown, Story, tell};
-use crate::world::{At, Denied, FileId, Role, Stat, World};
+use crate::world::{At, Denied, Facts, FileId, Role, Stat, World};
 
 /// `AT_*` flags of `execveat(2)`.
 pub mod flags {
@@ -126,8 +126,8 @@ impl Bprm<'_> {
     /// # Errors
     /// Those of PIPE-6 to PIPE-12; an empty name opens the working directory: `EACCES`.
     pub fn open_interp(&mut self, path: &[u8], stage: Stage) -> Result<File, Refusal> {
-        let path = if path.is_empty() { b"." } else { path };
-        open_exec(self.world, &mut self.story, stage, At::Cwd, path, path, true)
+        let walk = if path.is_empty() { b"." } else { path };
+        open_exec(self.world, &mut self.story, stage, At::Cwd, walk, path, true)
     }
 
     /// Reads exactly `buf` from a file.
@@ -190,9 +190,8 @@ fn read_full(
     Ok(done)
 }
 
-/// PIPE-2, PIPE-3, PIPE-5: rules on the name that need no file.
+/// PIPE-2, PIPE-3: rules on the name that need no file.
 pub(crate) fn check_name(exec: &Exec) -> Result<(), Refusal> {
-    let known = flags::AT_SYMLINK_NOFOLLOW | flags::AT_EMPTY_PATH | flags::AT_EXECVE_CHECK;
     let refuse = |reason| Err(Refusal::new(Stage::Path, reason));
     if exec.path.is_empty() && exec.flags & flags::AT_EMPTY_PATH == 0 {
         return refuse(Reason::EmptyPath);
@@ -203,10 +202,19 @@ pub(crate) fn check_name(exec: &Exec) -> Result<(), Refusal> {
     if exec.path.contains(&0) {
         return refuse(Reason::NulInString { what: "path", index: 0 });
     }
-    if exec.flags & !known != 0 {
-        return refuse(Reason::BadFlags { flags: exec.flags });
-    }
     Ok(())
+}
+
+/// PIPE-5: asked only after PIPE-4.
+pub(crate) fn check_flags(exec: &Exec, facts: &Facts) -> Result<(), Refusal> {
+    let mut known = flags::AT_SYMLINK_NOFOLLOW | flags::AT_EMPTY_PATH;
+    if facts.since(6, 14) {
+        known |= flags::AT_EXECVE_CHECK;
+    }
+    match exec.flags & !known {
+        0 => Ok(()),
+        _ => Err(Refusal::new(Stage::Path, Reason::BadFlags { flags: exec.flags })),
+    }
 }
 
 /// Walks, opens and admits a file for execution: PIPE-6 to PIPE-12 in the kernel's order.

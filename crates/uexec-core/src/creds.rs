@@ -3,7 +3,7 @@
 
 use crate::abi::personality::PER_CLEAR_ON_SETID;
 use crate::bprm::{File, Privileges};
-use crate::error::{Reason, Refusal, Stage};
+use crate::error::{Errno, Reason, Refusal, Stage};
 use crate::story::{Story, tell};
 use crate::world::{Creds, Facts, World};
 
@@ -12,6 +12,9 @@ const S_ISGID: u32 = 0o2000;
 const S_IXGRP: u32 = 0o010;
 const SECBIT_NOROOT: u32 = 1;
 const CAP_SETUID: u64 = 1 << 7;
+/// Capabilities the kernel knows, the last being `CAP_CHECKPOINT_RESTORE` (40); others in a file
+/// are dropped silently.
+const CAP_VALID: u64 = (1 << 41) - 1;
 /// Effective flag of the attribute's first word.
 const VFS_CAP_FLAGS_EFFECTIVE: u32 = 1;
 
@@ -39,6 +42,14 @@ pub struct NewCreds {
     pub settle_ids: bool,
 }
 
+impl NewCreds {
+    /// Whether they have `CAP_SYS_RAWIO`.
+    #[must_use]
+    pub const fn raw_io(&self) -> bool {
+        self.effective >> 17 & 1 == 1
+    }
+}
+
 /// File capabilities, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 struct FileCaps {
@@ -48,8 +59,8 @@ struct FileCaps {
 }
 
 /// Decodes `security.capability` (`capabilities(7)`, "File capability extended attribute
-/// versioning"); `None` when malformed.
-fn decode_caps(xattr: &[u8]) -> Option<FileCaps> {
+/// versioning"); `None` when malformed, `Some(None)` when it is for another user namespace.
+fn decode_caps(xattr: &[u8]) -> Option<Option<FileCaps>> {
     let word = |i: usize| -> Option<u64> {
         Some(u32::from_le_bytes(*xattr.get(i * 4..)?.first_chunk()?).into())
     };
@@ -65,11 +76,15 @@ fn decode_caps(xattr: &[u8]) -> Option<FileCaps> {
     }
     let mut caps =
         FileCaps { effective: magic as u32 & VFS_CAP_FLAGS_EFFECTIVE != 0, ..FileCaps::default() };
-    for i in 0..words {
-        caps.permitted |= word(1 + 2 * i)? << (32 * i);
-        caps.inheritable |= word(2 + 2 * i)? << (32 * i);
+    // The root id of revision 3, as the caller sees it.
+    if size == 24 && word(5)? != 0 {
+        return Some(None);
     }
-    Some(caps)
+    for i in 0..words {
+        caps.permitted |= (word(1 + 2 * i)? << (32 * i)) & CAP_VALID;
+        caps.inheritable |= (word(2 + 2 * i)? << (32 * i)) & CAP_VALID;
+    }
+    Some(Some(caps))
 }
 
 /// Computes the credentials from the final file of the chain.
@@ -87,19 +102,23 @@ pub(crate) fn decide(
     let mode = file.stat.mode;
     let xattr = match policy {
         Privileges::Ignore => None,
-        _ => world.file_caps(file.id).map_err(|errno| refuse(Reason::Io { errno }))?,
+        _ => match world.file_caps(file.id) {
+            // The attribute belongs to a user namespace that cannot be named here.
+            Err(Errno::EOVERFLOW) => None,
+            caps => caps.map_err(|errno| refuse(Reason::Io { errno }))?,
+        },
     };
     let set_id = mode & S_ISUID != 0 || mode & (S_ISGID | S_IXGRP) == (S_ISGID | S_IXGRP);
     let nosuid = policy == Privileges::Ignore
         || ((set_id || xattr.is_some()) && world.mount(file.id).nosuid);
     let fcaps = match xattr.filter(|_| !nosuid) {
-        Some(x) => Some(decode_caps(&x).ok_or_else(|| refuse(Reason::CapsMalformed))?),
+        Some(x) => decode_caps(&x).ok_or_else(|| refuse(Reason::CapsMalformed))?,
         None => None,
     };
     let old = world.facts().creds.clone();
     let root = |id: u32| id == 0 && old.securebits & SECBIT_NOROOT == 0;
     let mut new = ids(&old, file, nosuid);
-    let suid_root = new.euid == 0 && old.uid != 0 && old.euid != 0;
+    let suid_root = new.euid == 0 && new.uid != 0;
     let asks_sets = fcaps.is_some() || root(new.euid) || root(old.uid) || old.permitted != 0;
     let (bounding, mut ambient) = if asks_sets { world.cap_sets() } else { (0, 0) };
 

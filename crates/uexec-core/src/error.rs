@@ -114,6 +114,7 @@ impl FileKind {
 pub enum Reason {
     // Path and open.
     EmptyPath,
+    NotInPath,
     PathTooLong { len: usize },
     ProcessLimit,
     BadFlags { flags: u32 },
@@ -196,7 +197,8 @@ pub struct Refusal {
     pub stage: Stage,
     /// Path of the file at fault, as it was named; empty when no file is.
     pub file: Vec<u8>,
-    /// The bytes at fault, when there are some.
+    /// The bytes at fault, when there are some: of `file`, but at [`Stage::ScriptInterp`] of the
+    /// script whose line names it, the last of [`Failed::chain`].
     pub span: Option<Span>,
 }
 
@@ -278,7 +280,7 @@ impl fmt::Display for ExecError {
         if !r.file.is_empty() {
             write!(f, "{}: ", String::from_utf8_lossy(&r.file))?;
         }
-        write!(f, "{}: {}", r.reason.errno(), r.reason.why())
+        write!(f, "{}: {}", r.reason.errno(), r.why())
     }
 }
 

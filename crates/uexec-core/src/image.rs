@@ -72,10 +72,11 @@ impl Object {
         }
     }
 
-    /// Largest power-of-two `p_align`, at least a page (ELF-37).
+    /// Largest power-of-two `p_align`, at least a page; `None` when no segment has one, and
+    /// nothing is to be aligned (ELF-37).
     #[must_use]
-    pub fn max_align(&self) -> u64 {
+    pub fn max_align(&self) -> Option<u64> {
         let aligns = self.loads.iter().map(|s| s.p_align).filter(|a| a.is_power_of_two());
-        aligns.max().unwrap_or(0).max(crate::abi::PAGE)
+        aligns.max().map(|a| a.max(crate::abi::PAGE))
     }
 }

@@ -1,7 +1,9 @@
 //! Where things go: the kernel's formulas for stack top, mmap base, PIE base and break, with and
 //! without randomisation (STK-4, STK-30 to STK-38, ELF-31, ELF-37, ELF-60, ELF-61).
 
-use crate::abi::{PAGE, STACK_TOP, elf, page_down, page_up, personality};
+use crate::abi::{
+    LSM_MMAP_MIN_ADDR, PAGE, STACK_TOP, TASK_SIZE_4LEVEL, elf, page_down, page_up, personality,
+};
 use crate::error::{Reason, Refusal, Stage};
 use crate::mm::Mm;
 use crate::story::{Story, tell};
@@ -25,16 +27,21 @@ pub struct Layout {
     pub bottom_up: bool,
     /// Lowest address that may be mapped.
     pub min_addr: u64,
+    /// Lowest address that a search or a hint ends at.
+    pub search_min: u64,
+    /// Where the search upwards starts when none downwards has found room.
+    pub legacy_base: u64,
 }
 
 impl Layout {
     /// Decides it. `persona` is the personality after the exec, `stack_limit` the stack limit
-    /// after PIPE-47, in bytes.
+    /// after PIPE-47, in bytes; `raw_io` tells whether the new credentials have `CAP_SYS_RAWIO`.
     pub fn decide(
         world: &mut dyn World,
         story: &mut Story,
         persona: u32,
         stack_limit: u64,
+        raw_io: bool,
     ) -> Layout {
         let wanted = persona & personality::ADDR_NO_RANDOMIZE == 0;
         let setting = if wanted { world.sysctl(Sysctl::RandomizeVaSpace) } else { 0 };
@@ -46,7 +53,7 @@ impl Layout {
             (true, None) => world.sysctl(Sysctl::MmapRndBits),
             _ => 0,
         };
-        let min_addr = if world.facts().raw_io() { 0 } else { world.sysctl(Sysctl::MmapMinAddr) };
+        let min = world.sysctl(Sysctl::MmapMinAddr);
         let facts = world.facts();
         let layout = Layout {
             randomize,
@@ -55,7 +62,9 @@ impl Layout {
             mmap_base: given
                 .unwrap_or_else(|| mmap_base(facts, randomize, bits, bottom_up, stack_limit)),
             bottom_up,
-            min_addr,
+            min_addr: if raw_io { 0 } else { min },
+            search_min: page_up(min.max(LSM_MMAP_MIN_ADDR)),
+            legacy_base: mmap_base(facts, randomize, bits, true, stack_limit),
         };
         tell!(
             story,
@@ -73,8 +82,10 @@ impl Layout {
     /// An empty address space of this layout.
     #[must_use]
     pub fn new_mm(&self, facts: &Facts) -> Mm {
-        let Layout { mmap_base, bottom_up, min_addr, .. } = *self;
-        Mm::new(facts.task_size, mmap_base, bottom_up, min_addr, facts.limits)
+        let Layout { mmap_base, bottom_up, min_addr, search_min, legacy_base, .. } = *self;
+        let mut mm = Mm::new(facts.task_size, mmap_base, bottom_up, min_addr, facts.limits);
+        (mm.search_min, mm.legacy_base) = (search_min, legacy_base);
+        mm
     }
 
     /// Base of a PIE with an interpreter, before alignment to its segments (ELF-37).
@@ -126,13 +137,14 @@ fn stack_end(facts: &Facts, randomize: bool) -> u64 {
 /// STK-31, STK-34.
 fn mmap_base(facts: &Facts, randomize: bool, bits: u64, bottom_up: bool, stack_limit: u64) -> u64 {
     let rnd = if randomize { pages(facts.entropy.mmap, bits) } else { 0 };
-    let size = facts.task_size;
+    // The window is that of four page table levels, also with five.
+    let size = facts.task_size.min(TASK_SIZE_4LEVEL);
     if bottom_up {
         return page_up(size / 3).wrapping_add(rnd);
     }
     let pad = (1 << 20) + if randomize { STACK_RND_MASK * PAGE } else { 0 };
     let gap = stack_limit.checked_add(pad).unwrap_or(stack_limit);
-    let gap = gap.clamp(128 << 20, size / 6 * 5);
+    let gap = gap.max(128 << 20).min(size / 6 * 5);
     page_up(size.wrapping_sub(gap).wrapping_sub(rnd))
 }
 

@@ -4,7 +4,7 @@
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-use crate::abi::{PAGE, PMD_SIZE, STACK_GUARD_GAP, page_up};
+use crate::abi::{PAGE, PMD_SIZE, STACK_GUARD_GAP, TASK_SIZE_4LEVEL, page_down, page_up};
 use crate::error::Reason;
 use crate::world::{FileId, Limits};
 
@@ -100,8 +100,12 @@ pub struct Mm {
     pub mmap_base: u64,
     /// Search upwards from `mmap_base` instead of downwards.
     pub bottom_up: bool,
-    /// `vm.mmap_min_addr`, or 0 for a caller with `CAP_SYS_RAWIO`.
+    /// Lowest address that may be mapped: `vm.mmap_min_addr`, or 0 with `CAP_SYS_RAWIO`.
     pub min_addr: u64,
+    /// Lowest address that a search or a hint ends at, whoever asks.
+    pub search_min: u64,
+    /// Where the search upwards starts when none downwards has found room.
+    pub legacy_base: u64,
     limits: Limits,
 }
 
@@ -115,7 +119,16 @@ impl Mm {
         min_addr: u64,
         limits: Limits,
     ) -> Mm {
-        Mm { vmas: Vec::with_capacity(16), task_size, mmap_base, bottom_up, min_addr, limits }
+        Mm {
+            vmas: Vec::with_capacity(16),
+            task_size,
+            mmap_base: page_down(mmap_base.min(task_size)),
+            bottom_up,
+            min_addr,
+            search_min: PAGE.max(page_up(min_addr)),
+            legacy_base: page_up(task_size.min(TASK_SIZE_4LEVEL) / 3),
+            limits,
+        }
     }
 
     /// The mappings in address order.
@@ -189,13 +202,14 @@ impl Mm {
                     Backing::File { offset, .. } => *offset,
                     _ => 0,
                 };
-                let found = match huge {
-                    true => self.search_huge(size, offset),
-                    false => None,
+                // A low hint is raised, not refused.
+                let hint = match page_down(hint) {
+                    0 => 0,
+                    low => low.max(self.search_min),
                 };
+                let found = if huge { self.search_huge(hint, size, offset) } else { None };
                 found
-                    .or_else(|| self.at_hint(hint, size))
-                    .or_else(|| self.search(size))
+                    .or_else(|| self.search(hint, size))
                     .ok_or(Reason::NoAddressSpace { addr: hint, len })?
             }
         };
@@ -207,21 +221,24 @@ impl Mm {
         {
             return Err(Reason::Collision { start: v.start, end: v.end });
         }
-        let replaced = match place {
-            Place::Fixed(_) => self.mapped_in(start, start + size, |_| true),
+        let replaced = |count: fn(&Vma) -> bool| match place {
+            Place::Fixed(_) => self.mapped_in(start, start + size, count),
             _ => 0,
         };
-        let all = self.mapped_in(0, u64::MAX, |_| true) - replaced + size;
+        let all = (self.mapped_in(0, u64::MAX, |_| true) - replaced(|_| true)).saturating_add(size);
         if all > self.limits.address_space {
             let limit = self.limits.address_space;
             return Err(Reason::Rlimit { which: "RLIMIT_AS", need: all, limit });
         }
         if prot.contains(Prot::WRITE) {
-            let gone = match place {
-                Place::Fixed(_) => self.mapped_in(start, start + size, Vma::is_data),
-                _ => 0,
+            // For a file the kernel takes off all that is replaced, data or not; bss is counted
+            // after the old pages are gone (`__mmap_region`, `vm_brk_flags`, 6.18).
+            let gone = match backing {
+                Backing::File { .. } => replaced(|_| true),
+                _ => replaced(Vma::is_data),
             };
-            let data = self.mapped_in(0, u64::MAX, Vma::is_data) - gone + size;
+            let data = self.mapped_in(0, u64::MAX, Vma::is_data).saturating_add(size);
+            let data = data.saturating_sub(gone);
             if data > self.limits.data {
                 let limit = self.limits.data;
                 return Err(Reason::Rlimit { which: "RLIMIT_DATA", need: data, limit });
@@ -239,7 +256,6 @@ impl Mm {
 
     /// Room at the hint, if it is free there.
     fn at_hint(&self, hint: u64, size: u64) -> Option<u64> {
-        let hint = page_up(hint);
         let free = hint != 0
             && hint <= self.task_size - size
             && self
@@ -249,16 +265,23 @@ impl Mm {
         free.then_some(hint)
     }
 
-    /// The kernel's search for `size` bytes (STK-35).
-    fn search(&self, size: u64) -> Option<u64> {
+    /// The kernel's search for `size` bytes: the hint, or STK-35.
+    #[must_use]
+    pub fn search(&self, hint: u64, size: u64) -> Option<u64> {
+        if size > self.task_size {
+            return None;
+        }
+        if let Some(at) = self.at_hint(hint, size) {
+            return Some(at);
+        }
         if self.bottom_up {
             return self.search_up(self.mmap_base, size);
         }
-        self.search_down(size).or_else(|| self.search_up(page_up(self.task_size / 3), size))
+        self.search_down(size).or_else(|| self.search_up(self.legacy_base, size))
     }
 
     fn search_down(&self, size: u64) -> Option<u64> {
-        let low = PAGE.max(self.min_addr);
+        let low = self.search_min;
         let mut top = self.mmap_base;
         for v in self.vmas.iter().rev() {
             if v.start >= self.mmap_base {
@@ -275,23 +298,28 @@ impl Mm {
     }
 
     fn search_up(&self, base: u64, size: u64) -> Option<u64> {
-        let mut at = base;
-        for v in self.vmas.iter().skip(self.first_above(base)) {
+        let mut at = base.max(self.search_min);
+        for v in self.vmas.iter().skip(self.first_above(at)) {
             if v.start_with_gap() >= at && v.start_with_gap() - at >= size {
                 return Some(at);
             }
             at = at.max(v.end);
         }
-        (at <= self.task_size && self.task_size - at >= size).then_some(at)
+        // Addresses above 2^47 are only found by a hint up there (STK-35).
+        let end = self.task_size.min(TASK_SIZE_4LEVEL);
+        (at <= end && end - at >= size).then_some(at)
     }
 
     /// ELF-48: a large file mapping goes to a 2 MiB boundary of its file offset.
-    fn search_huge(&self, size: u64, offset: u64) -> Option<u64> {
+    fn search_huge(&self, hint: u64, size: u64, offset: u64) -> Option<u64> {
         let aligned = offset.checked_next_multiple_of(PMD_SIZE)?;
         if offset.checked_add(size)?.checked_sub(aligned)? < PMD_SIZE {
             return None;
         }
-        let r = self.search(size.checked_add(PMD_SIZE)?)?;
+        let r = self.search(hint, size.checked_add(PMD_SIZE)?)?;
+        if r == hint {
+            return Some(r);
+        }
         let d = offset.wrapping_sub(r) % PMD_SIZE;
         Some(if d == 0 && !self.bottom_up { r + PMD_SIZE } else { r + d })
     }

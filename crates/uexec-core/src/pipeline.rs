@@ -2,12 +2,12 @@
 
 use alloc::vec::Vec;
 
-use crate::abi::{COMM_LEN, STK_LIM, personality};
+use crate::abi::{COMM_LEN, STK_LIM, page_up, personality};
 use crate::args::ArgArea;
 use crate::auxv::{Auxv, AuxvInput};
 use crate::binfmt::Registry;
 use crate::binfmt::elf::load::Loader;
-use crate::bprm::{self, Bprm, Exec, Privileges};
+use crate::bprm::{self, Bprm, Exec};
 use crate::creds::{self, NewCreds};
 use crate::error::{ExecError, Reason, Refusal, Stage};
 use crate::image::Image;
@@ -27,10 +27,10 @@ use crate::world::{Sysctl, World};
 /// What the kernel returns before its point of no return, with the reason, the file and the bytes
 /// at fault, and the story so far.
 pub fn plan(exec: Exec, world: &mut dyn World, registry: &Registry<'_>) -> Result<Plan, ExecError> {
-    let story = if exec.untold { Story::untold() } else { Story::default() };
-    let mut start = match begin(&exec, world, story) {
-        Ok(start) => start,
-        Err((refusal, story)) => return Err(ExecError::new(refusal, Vec::new(), story)),
+    let mut story = if exec.untold { Story::untold() } else { Story::default() };
+    let mut start = match begin(&exec, world, &mut story) {
+        Ok((file, args, argc)) => bprm_of(&exec, world, story, file, args, argc),
+        Err(refusal) => return Err(ExecError::new(refusal, Vec::new(), story)),
     };
     let decided = registry.search_binary_handler(&mut start).and_then(|image| {
         let creds = creds::decide(start.world, &mut start.story, &start.file, exec.privileges)?;
@@ -39,42 +39,41 @@ pub fn plan(exec: Exec, world: &mut dyn World, registry: &Registry<'_>) -> Resul
     match decided {
         Ok((image, creds)) => {
             let by_fd = exec.path.is_empty();
-            Ok(Layouter::new(start, image, creds, exec.privileges, by_fd).finish())
+            Ok(Layouter::new(start, image, creds, by_fd).finish())
         }
         Err(refusal) => Err(ExecError::new(refusal, start.chain, start.story)),
     }
 }
 
-/// Everything before the formats are asked: PIPE-2 to PIPE-17.
-fn begin<'w>(
+/// The state of an exec that may ask the formats.
+fn bprm_of<'w>(
     exec: &Exec,
     world: &'w mut dyn World,
-    mut story: Story,
-) -> Result<Bprm<'w>, (Refusal, Story)> {
-    match try_begin(exec, world, &mut story) {
-        Ok((file, args, argc)) => {
-            let filename = exec.filename().into_owned();
-            let synthetic = filename != exec.path;
-            Ok(Bprm {
-                world,
-                story,
-                chain: Vec::new(),
-                interp: filename.clone(),
-                filename,
-                file,
-                head: [0; crate::abi::BINPRM_BUF_SIZE],
-                args,
-                argc,
-                envc: exec.envp.len() as u64,
-                inaccessible: synthetic && exec.fd_cloexec,
-                interp_override: exec.interp.clone(),
-            })
-        }
-        Err(refusal) => Err((refusal, story)),
+    story: Story,
+    file: bprm::File,
+    args: ArgArea,
+    argc: u64,
+) -> Bprm<'w> {
+    let filename = exec.filename().into_owned();
+    let synthetic = filename != exec.path;
+    Bprm {
+        world,
+        story,
+        chain: Vec::new(),
+        interp: filename.clone(),
+        filename,
+        file,
+        head: [0; crate::abi::BINPRM_BUF_SIZE],
+        args,
+        argc,
+        envc: exec.envp.len() as u64,
+        inaccessible: synthetic && exec.fd_cloexec,
+        interp_override: exec.interp.clone(),
     }
 }
 
-fn try_begin(
+/// Everything before the formats are asked: PIPE-2 to PIPE-17. The open file, the strings, argc.
+fn begin(
     exec: &Exec,
     world: &mut dyn World,
     story: &mut Story,
@@ -84,6 +83,7 @@ fn try_begin(
     if world.facts().nproc_exceeded {
         return Err(Refusal::new(Stage::Path, Reason::ProcessLimit).of(&filename));
     }
+    bprm::check_flags(exec, world.facts()).map_err(|r| r.of(&filename))?;
     let follow = exec.flags & bprm::flags::AT_SYMLINK_NOFOLLOW == 0;
     let file = bprm::open_exec(world, story, Stage::Open, exec.at, &exec.path, &filename, follow)?;
     let limits = world.facts().limits;
@@ -127,13 +127,7 @@ struct Layouter<'w> {
 }
 
 impl<'w> Layouter<'w> {
-    fn new(
-        bprm: Bprm<'w>,
-        image: Image,
-        creds: NewCreds,
-        policy: Privileges,
-        empty_path: bool,
-    ) -> Layouter<'w> {
+    fn new(bprm: Bprm<'w>, image: Image, creds: NewCreds, empty_path: bool) -> Layouter<'w> {
         let Bprm { world, story, chain, filename, file, args, argc, envc, .. } = bprm;
         // PIPE-30.
         let by_fd = empty_path && world.facts().since(6, 14);
@@ -144,7 +138,7 @@ impl<'w> Layouter<'w> {
         let persona =
             facts.personality & !creds.clear_personality & !personality::READ_IMPLIES_EXEC;
         let mut stack_limit = facts.limits.stack;
-        if creds.secureexec && policy != Privileges::Ignore {
+        if creds.secureexec {
             stack_limit = stack_limit.min(STK_LIM);
         }
         let mut this = Layouter {
@@ -220,7 +214,7 @@ impl<'w> Layouter<'w> {
                 refusal.stage,
                 refusal.reason.spec(),
                 "the process dies by SIGSEGV: {}",
-                refusal.reason.why()
+                refusal.why()
             );
             self.plan.death = Some(refusal);
         }
@@ -231,7 +225,8 @@ impl<'w> Layouter<'w> {
 
     fn lay_out(&mut self, mm: &mut Mm) -> Result<(), Refusal> {
         let Layouter { world, story, plan, stack_limit, .. } = self;
-        let layout = Layout::decide(*world, story, plan.personality, *stack_limit);
+        let raw_io = plan.creds.raw_io();
+        let layout = Layout::decide(*world, story, plan.personality, *stack_limit, raw_io);
         let facts = world.facts().clone();
         *mm = layout.new_mm(&facts);
         let mut ops = core::mem::take(&mut plan.ops);
@@ -303,12 +298,12 @@ impl<'w> Layouter<'w> {
             },
         );
         plan.stack = stack;
-        stack::write_tables(&stack, &plan.auxv, &facts, *stack_limit, mm, &mut plan.ops)?;
+        let ops = &mut plan.ops;
+        let ends = stack::write_tables(&stack, &plan.auxv, &facts, *stack_limit, *world, mm, ops)?;
 
         // The rest.
         let static_pie = plan.image.program.is_dyn() && plan.image.interp.is_none();
         let brk = layout.brk(&facts, loaded.bss_end, static_pie);
-        let args_end = stack.args + args_len;
         plan.mm = MmFields {
             start_code: loaded.start_code,
             end_code: loaded.end_code,
@@ -318,15 +313,16 @@ impl<'w> Layouter<'w> {
             brk,
             start_stack: stack.rsp,
             arg_start: stack.args,
-            arg_end: args_end,
-            env_start: args_end,
-            env_end: stack.filename,
+            arg_end: ends.args,
+            env_start: ends.args,
+            env_end: ends.env,
         };
         if plan.personality & personality::MMAP_PAGE_ZERO != 0 {
             let prot = Prot::READ | Prot::EXEC;
             // Errors are ignored (ELF-63).
-            let _ = mm.map(Place::Fixed(0), crate::abi::PAGE, prot, Backing::Anon);
-            plan.ops.push(Op::MapPageZero);
+            if mm.map(Place::Fixed(0), crate::abi::PAGE, prot, Backing::Anon).is_ok() {
+                plan.ops.push(Op::MapPageZero);
+            }
         }
         plan.ops.extend([Op::SetMm, Op::DropRseq, Op::Jump]);
         plan.registers = Registers { rip: entry, rsp: stack.rsp };
@@ -341,21 +337,22 @@ fn place_vdso(
     mm: &mut Mm,
     ops: &mut Vec<Op>,
 ) -> Result<Option<u64>, Refusal> {
-    let size: u64 = parts.iter().map(|p| p.len).sum();
+    let size = parts.iter().fold(0, |sum: u64, p| sum.saturating_add(page_up(p.len)));
     if size == 0 {
         return Ok(None);
     }
-    let start = mm
-        .admit(Place::Free(0), size, Prot::READ, &Backing::Anon, false)
-        .map_err(|reason| Refusal::new(Stage::Map, reason))?;
-    let mut at = start;
+    // No limit counts it.
+    let none = || Refusal::new(Stage::Map, Reason::NoAddressSpace { addr: 0, len: size });
+    let start = mm.search(0, size).ok_or_else(none)?;
+    let (mut at, mut vdso) = (start, start);
     for p in parts {
+        vdso = at;
+        at = at.saturating_add(page_up(p.len));
         let backing = Backing::Special(p.name.clone());
-        mm.insert(Vma { start: at, end: at + p.len, prot: p.prot, backing, grows_down: false });
-        at += p.len;
+        mm.insert(Vma { start: vdso, end: at, prot: p.prot, backing, grows_down: false });
     }
     ops.push(Op::MapVdso { addr: start });
-    Ok(parts.last().map(|p| at - p.len))
+    Ok(Some(vdso))
 }
 
 /// Start and end of a mapping, for the story.

@@ -157,15 +157,20 @@ impl Plan {
         self.ops.iter().position(|op| *op == Op::PointOfNoReturn).unwrap_or(self.ops.len())
     }
 
-    /// The bytes of the first stack, from `rsp` to its end.
+    /// The bytes of the first stack, from `rsp` to its end; none when the process dies.
     #[must_use]
     pub fn stack_bytes(&self) -> Vec<u8> {
         let (start, end) = (self.registers.rsp, self.stack.end);
+        if self.death.is_some() {
+            return Vec::new();
+        }
         let mut out = alloc::vec![0; usize::try_from(end.saturating_sub(start)).unwrap_or(0)];
         for op in &self.ops {
-            if let Op::Copy { addr, bytes } = op
-                && let Some(at) = addr.checked_sub(start)
-                && let Ok(at) = usize::try_from(at)
+            let Op::Copy { addr, bytes } = op else { continue };
+            // What a dropped argument left may begin below the tables.
+            let below = usize::try_from(start.saturating_sub(*addr)).unwrap_or(usize::MAX);
+            let at = usize::try_from(addr.saturating_sub(start)).unwrap_or(usize::MAX);
+            if let Some(bytes) = bytes.get(below..)
                 && let Some(to) = out.get_mut(at..at.saturating_add(bytes.len()))
             {
                 to.copy_from_slice(bytes);

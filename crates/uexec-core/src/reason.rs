@@ -5,7 +5,7 @@
 use alloc::borrow::Cow;
 use alloc::format;
 
-use crate::error::{Errno, Reason, capability_names};
+use crate::error::{Errno, FileKind, Reason, Refusal, Stage, capability_names};
 
 impl Reason {
     /// What the kernel returns for this cause (internally, after the point of no return).
@@ -13,7 +13,7 @@ impl Reason {
     pub fn errno(&self) -> Errno {
         use Reason::*;
         match self {
-            EmptyPath | Inaccessible => Errno::ENOENT,
+            EmptyPath | NotInPath | Inaccessible => Errno::ENOENT,
             PathTooLong { .. } => Errno::ENAMETOOLONG,
             ProcessLimit => Errno::EAGAIN,
             Walk { errno } | Policy { errno } | Io { errno } | Host { errno, .. } => *errno,
@@ -67,6 +67,7 @@ impl Reason {
         use Reason::*;
         Cow::Owned(match self {
             EmptyPath => return "the path is empty".into(),
+            NotInPath => return "no directory in PATH has it".into(),
             PathTooLong { len } => format!("the path has {len} bytes; at most 4095 are allowed"),
             ProcessLimit => return "this user has more processes than RLIMIT_NPROC allows".into(),
             BadFlags { flags } => format!("{flags:#x} has a bit that execveat(2) does not know"),
@@ -132,6 +133,7 @@ impl Reason {
         use Reason::*;
         match self {
             EmptyPath => "name a program",
+            NotInPath => "check the spelling; a program that is not in PATH needs a slash: ./NAME",
             PathTooLong { .. } => "use a shorter or a relative path",
             ProcessLimit => "raise ulimit -u, or end some of the user's processes",
             BadFlags { .. } => "use AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH, AT_EXECVE_CHECK only",
@@ -200,6 +202,7 @@ impl Reason {
         use Reason::*;
         match self {
             EmptyPath => "PIPE-2",
+            NotInPath => "ERR-71",
             PathTooLong { .. } => "PIPE-3",
             ProcessLimit => "PIPE-4",
             BadFlags { .. } => "PIPE-5",
@@ -250,6 +253,53 @@ impl Reason {
     }
 }
 
+impl Refusal {
+    /// The cause, knowing where it occurred: as [`Reason::why`], but an interpreter that is not
+    /// there is told from a program that is not there.
+    #[must_use]
+    pub fn why(&self) -> Cow<'static, str> {
+        use Reason::*;
+        let interp = match self.stage {
+            Stage::ScriptInterp => "the interpreter on the #! line",
+            Stage::ElfInterp => "the program interpreter (dynamic loader) it names",
+            _ => return self.reason.why(),
+        };
+        match &self.reason {
+            Walk { errno: Errno::ENOENT } => format!("{interp} does not exist").into(),
+            NotRegular { kind: FileKind::Directory } if self.file.is_empty() => {
+                let what = match self.stage {
+                    Stage::ScriptInterp => "nothing stands after #!",
+                    _ => "the name in PT_INTERP is empty",
+                };
+                format!("{what}, and an empty name means the working directory").into()
+            }
+            NotRegular { kind } => format!("{interp} is {}", kind.as_str()).into(),
+            NoexecMount => format!("{interp} lies on a file system mounted noexec").into(),
+            TextBusy => format!("somebody has {interp} open for writing").into(),
+            other => other.why(),
+        }
+    }
+
+    /// What to do about it, knowing where it occurred: as [`Reason::hint`].
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        use Reason::*;
+        match (self.stage, &self.reason) {
+            (Stage::ScriptInterp, Walk { .. }) if self.file.ends_with(b"\r") => {
+                "the line ends with a carriage return, as on Windows: use dos2unix"
+            }
+            (Stage::ScriptInterp, Walk { errno: Errno::ENOENT }) => {
+                "install it, or correct the path after #!; #!/usr/bin/env NAME searches PATH"
+            }
+            (Stage::ScriptInterp, NotRegular { .. }) => "write a path after #!, e.g. #!/bin/sh",
+            (Stage::ElfInterp, Walk { errno: Errno::ENOENT } | NotRegular { .. }) => {
+                "install the C library it was built for, or name a dynamic loader with --interp"
+            }
+            (_, reason) => reason.hint(),
+        }
+    }
+}
+
 fn walk_why(errno: Errno) -> &'static str {
     match errno {
         Errno::ENOENT => "the file, or a directory on the way to it, does not exist",
@@ -269,7 +319,10 @@ const fn walk_hint(errno: Errno) -> &'static str {
         Errno::ENOTDIR => "check for a slash after a file name",
         Errno::EACCES => "see the permissions on the way with namei -l PATH",
         Errno::ELOOP => "see the links on the way with namei PATH",
+        Errno::ENAMETOOLONG => "shorten the name",
+        Errno::EBADF => "pass a descriptor that is open",
         Errno::EMFILE => "raise ulimit -n",
+        Errno::ENFILE => "raise fs.file-max, or end programs that hold many files",
         _ => "",
     }
 }

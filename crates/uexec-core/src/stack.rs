@@ -3,14 +3,14 @@
 
 use alloc::vec::Vec;
 
-use crate::abi::{PAGE, RLIM_INFINITY, STACK_EXPAND, page_down, page_up};
+use crate::abi::{MAX_ARG_STRLEN, PAGE, RLIM_INFINITY, STACK_EXPAND, page_down, page_up};
 use crate::args::{ArgArea, HOLE};
 use crate::auxv::Auxv;
 use crate::error::{Reason, Refusal, Stage};
 use crate::layout::{Layout, refuse};
 use crate::mm::{Backing, Mm, Prot, Vma};
 use crate::plan::Op;
-use crate::world::Facts;
+use crate::world::{Facts, World};
 
 /// Addresses of the first stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
@@ -96,9 +96,10 @@ pub(crate) fn write_tables(
     auxv: &Auxv,
     facts: &Facts,
     stack_limit: u64,
+    world: &mut dyn World,
     mm: &mut Mm,
     ops: &mut Vec<Op>,
-) -> Result<(), Refusal> {
+) -> Result<StringEnds, Refusal> {
     let low = stack.rsp;
     grow(mm, ops, low, stack_limit, facts.limits.address_space)?;
     let tables_end = stack.platform + facts.platform.len() as u64 + 1;
@@ -106,7 +107,7 @@ pub(crate) fn write_tables(
         let r = Reason::StackGrow { need: tables_end - low, limit: 0 };
         return Err(refuse(Stage::Stack, r));
     }
-    let strings = strings_in_memory(stack, mm, ops)
+    let (strings, ends) = strings_in_memory(stack, world, mm, ops)
         .ok_or_else(|| refuse(Stage::Stack, Reason::StackOverwritten { addr: stack.args }))?;
     let mut words = Vec::with_capacity(strings.len() + 52);
     words.push(stack.argc);
@@ -116,14 +117,21 @@ pub(crate) fn write_tables(
     words.extend(strings.get(argc..).unwrap_or_default());
     words.push(0);
     words.extend(auxv.words());
-    let mut bytes = Vec::with_capacity((tables_end - low) as usize);
-    bytes.extend(words.iter().flat_map(|w| w.to_le_bytes()));
-    bytes.resize((stack.random - low) as usize, 0);
-    bytes.extend_from_slice(&facts.entropy.at_random);
+    let bytes = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+    ops.push(Op::Copy { addr: low, bytes });
+    // The padding between the two keeps what a dropped argument left there (STK-12).
+    let mut bytes = facts.entropy.at_random.to_vec();
     bytes.extend_from_slice(&facts.platform);
     bytes.push(0);
-    ops.push(Op::Copy { addr: low, bytes });
-    Ok(())
+    ops.push(Op::Copy { addr: stack.random, bytes });
+    Ok(ends)
+}
+
+/// Where argument and environment strings end, as they are found in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StringEnds {
+    pub(crate) args: u64,
+    pub(crate) env: u64,
 }
 
 /// Extends the stack mapping down to `low` if it does not reach there.
@@ -155,6 +163,7 @@ fn grow(
     if let Some(below) = below
         && start - below.end < crate::abi::STACK_GUARD_GAP
         && !below.grows_down
+        && !below.prot.is_empty()
     {
         return too_small(need, vma.end - below.end);
     }
@@ -163,14 +172,23 @@ fn grow(
     }
     let old = (vma.start, vma.len());
     let grown = Vma { start, ..vma };
-    // The mapping operation of this stack becomes the larger one.
-    for op in ops.iter_mut() {
-        if let Op::Map { addr, len, grows_down: true, .. } = op
-            && (*addr, *len) == old
-        {
-            *addr = start;
-            *len = need;
+    // The mapping operation of this stack becomes the larger one, unless a segment has cut it.
+    let cut = ops.iter().any(|op| matches!(op, Op::Unmap { .. }));
+    let map = ops.iter_mut().find_map(|op| match op {
+        Op::Map { addr, len, grows_down: true, .. } if !cut && (*addr, *len) == old => {
+            Some((addr, len))
         }
+        _ => None,
+    });
+    match map {
+        Some((addr, len)) => (*addr, *len) = (start, need),
+        None => ops.push(Op::Map {
+            addr: start,
+            len: old.0 - start,
+            prot: grown.prot,
+            backing: Backing::Anon,
+            grows_down: true,
+        }),
     }
     mm.insert(grown);
     Ok(())
@@ -187,38 +205,83 @@ fn writable(mm: &Mm, start: u64, end: u64) -> bool {
     true
 }
 
-/// Addresses of all strings, found by walking them as they are in memory now; `None` when a
-/// segment has replaced them by something that is not strings.
-fn strings_in_memory(stack: &Stack, mm: &Mm, ops: &[Op]) -> Option<Vec<u64>> {
-    let mut found = Vec::new();
-    let mut at = stack.args;
-    // Reads a byte as the operations leave it. Only the stack's own bytes and zero pages are
-    // known here; a file mapped over the strings is taken as "not strings".
-    let whole = mm.overlapping(stack.args, stack.end).all(|v| v.grows_down);
-    let image = ops.iter().find_map(|op| match op {
-        Op::Copy { addr, bytes } if *addr <= stack.args => {
-            bytes.get(usize::try_from(stack.args - *addr).ok()?..)
-        }
-        _ => None,
-    })?;
-    if whole {
-        let mut offset = 0;
-        for part in image.split_inclusive(|b| *b == 0) {
-            if found.len() as u64 >= stack.argc + stack.envc {
-                break;
+/// Addresses of all strings and where they end, found by walking them as they are in memory now
+/// (STK-14); `None` when a segment has replaced them by something that is not strings.
+fn strings_in_memory(
+    stack: &Stack,
+    world: &mut dyn World,
+    mm: &Mm,
+    ops: &[Op],
+) -> Option<(Vec<u64>, StringEnds)> {
+    let (at, image) = ops
+        .iter()
+        .find_map(|op| match op {
+            Op::Copy { addr, bytes } if *addr <= stack.args => {
+                bytes.get(usize::try_from(stack.args - *addr).ok()?..)
             }
-            found.push(stack.args + offset);
-            offset += part.len() as u64;
+            _ => None,
+        })
+        .map(|image| (stack.args, image))?;
+    let replaced;
+    let image = match mm.overlapping(at, stack.end).all(|v| v.grows_down) {
+        true => image,
+        false => {
+            replaced = memory_now(stack, image, world, mm, ops);
+            &replaced
         }
-        return (found.len() as u64 == stack.argc + stack.envc).then_some(found);
-    }
-    for _ in 0..stack.argc + stack.envc {
-        let v = mm.find(at)?;
-        if v.grows_down || v.backing != Backing::Anon {
+    };
+    let count = usize::try_from(stack.argc + stack.envc).ok()?;
+    let mut found = Vec::with_capacity(count);
+    let mut ends = StringEnds { args: at, env: at };
+    for part in image.split_inclusive(|b| *b == 0).take(count) {
+        if part.last() != Some(&0) || part.len() as u64 > MAX_ARG_STRLEN {
             return None;
         }
-        found.push(at);
-        at += 1;
+        found.push(ends.env);
+        ends.env += part.len() as u64;
+        if found.len() as u64 == stack.argc {
+            ends.args = ends.env;
+        }
     }
-    Some(found)
+    (found.len() == count).then_some((found, ends))
+}
+
+/// The bytes from the strings to the end of the stack as the operations so far leave them, up to
+/// the first that cannot be read (ELF-34).
+fn memory_now(stack: &Stack, image: &[u8], world: &mut dyn World, mm: &Mm, ops: &[Op]) -> Vec<u8> {
+    let low = stack.args;
+    let mut bytes = image.to_vec();
+    bytes.resize(usize::try_from(stack.end - low).unwrap_or(0), 0);
+    let mut readable = stack.end;
+    for op in ops {
+        let (addr, len, backing) = match op {
+            Op::Map { addr, len, backing, grows_down: false, .. } => (*addr, *len, backing),
+            Op::Zero { addr, len } => (*addr, *len, &Backing::Anon),
+            _ => continue,
+        };
+        let (from, to) = (addr.max(low), addr.saturating_add(len).min(stack.end));
+        if from >= to {
+            continue;
+        }
+        let Some(part) = bytes.get_mut((from - low) as usize..(to - low) as usize) else {
+            continue;
+        };
+        part.fill(0);
+        if let Backing::File { file, offset } = backing {
+            let offset = offset.saturating_add(from - addr);
+            let read = world.read_at(*file, offset, part).unwrap_or(0) as u64;
+            if page_up(from + read) < to {
+                readable = readable.min(page_up(from + read));
+            }
+        }
+    }
+    let mut at = low;
+    while at < readable {
+        match mm.find(at) {
+            Some(v) if v.prot.contains(Prot::READ) => at = v.end,
+            _ => readable = at,
+        }
+    }
+    bytes.truncate(usize::try_from(readable - low).unwrap_or(0));
+    bytes
 }

@@ -146,7 +146,7 @@ pub trait World {
 pub struct Limits {
     /// `RLIMIT_STACK`.
     pub stack: u64,
-    /// `RLIMIT_DATA`.
+    /// `RLIMIT_DATA`; the hard value where the soft one is 0, as that is what the kernel then asks.
     pub data: u64,
     /// `RLIMIT_AS`.
     pub address_space: u64,
@@ -286,11 +286,5 @@ impl Facts {
     #[must_use]
     pub fn since(&self, major: u16, minor: u16) -> bool {
         self.kernel >= (major, minor)
-    }
-
-    /// Whether the caller has `CAP_SYS_RAWIO`.
-    #[must_use]
-    pub const fn raw_io(&self) -> bool {
-        self.creds.effective >> 17 & 1 == 1
     }
 }

@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 
+use rustix::fd::AsRawFd;
 use uexec_core::abi::PAGE;
 use uexec_core::{Errno, ExecError, Plan};
 
@@ -11,7 +12,11 @@ use crate::host::Host;
 use crate::lower::{CODE_LEN, Difference, Lowered, lower, room, vdso_len};
 use crate::process::Caller;
 
+const PROT_RW: u64 = 3;
+const PROT_RX: u64 = 5;
 const PROT_RWX: u64 = 7;
+const MAP_PRIVATE: u64 = 2;
+const MAP_FIXED: u64 = 0x10;
 const MAP_PRIVATE_ANONYMOUS: u64 = 0x22;
 const MAP_POPULATE: u64 = 0x8000;
 const MAP_FIXED_NOREPLACE: u64 = 0x10_0000;
@@ -47,11 +52,34 @@ impl Region {
     /// Writable and executable in one: making the code executable afterwards costs a flush of
     /// translations on all processors, more than the rest together, and is refused by the same
     /// policies. Nothing but this exec runs between now and the region's end.
-    fn new(addr: u64, len: u64) -> Result<Region, Errno> {
+    ///
+    /// Where memory must not be both (`PR_SET_MDWE(2const)`, security modules), the code is mapped
+    /// from a file in memory.
+    fn new(addr: u64, len: u64, code: &[u8]) -> Result<Region, Errno> {
+        if code.len() as u64 > CODE_LEN || CODE_LEN > len {
+            return Err(Errno::ENOMEM);
+        }
+        match Region::map(addr, len, PROT_RWX) {
+            Ok(region) => {
+                let to = region.addr as *mut u8;
+                // SAFETY: the code page is mapped, writable, ours alone, and large enough by the
+                // check.
+                unsafe { core::ptr::copy_nonoverlapping(code.as_ptr(), to, code.len()) };
+                Ok(region)
+            }
+            Err(Errno::EACCES | Errno::EPERM) => {
+                let region = Region::map(addr, len, PROT_RW)?;
+                region.map_code(code).map(|()| region)
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn map(addr: u64, len: u64, prot: u64) -> Result<Region, Errno> {
         let flags = MAP_PRIVATE_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_POPULATE;
         // SAFETY: with MAP_FIXED_NOREPLACE nothing that exists is touched. Kernels that do not
         // know the flag take the address as a hint, which is checked below.
-        let got = unsafe { syscall6(nr::MMAP, [addr, len, PROT_RWX, flags, u64::MAX, 0]) };
+        let got = unsafe { syscall6(nr::MMAP, [addr, len, prot, flags, u64::MAX, 0]) };
         if (-4095..0).contains(&got) {
             return Err(Errno(-got as u16));
         }
@@ -66,14 +94,17 @@ impl Region {
         unsafe { core::slice::from_raw_parts_mut(start, (self.len - CODE_LEN) as usize) }
     }
 
-    /// Puts the code into its page.
-    fn put_code(&mut self, code: &[u8]) -> Result<(), Errno> {
-        if code.len() as u64 > CODE_LEN {
-            return Err(Errno::ENOMEM);
+    /// Maps the code from a file over the code page.
+    fn map_code(&self, code: &[u8]) -> Result<(), Errno> {
+        use rustix::fs::{MemfdFlags, memfd_create};
+        let fd = memfd_create(c"uexec", MemfdFlags::CLOEXEC).map_err(crate::facts::errno)?;
+        if rustix::io::write(&fd, code).map_err(crate::facts::errno)? != code.len() {
+            return Err(Errno::ENOSPC);
         }
-        // SAFETY: the code page is mapped, writable, ours alone, and large enough by the check.
-        unsafe { core::ptr::copy_nonoverlapping(code.as_ptr(), self.addr as *mut u8, code.len()) };
-        Ok(())
+        let (flags, fd) = (MAP_PRIVATE | MAP_FIXED, fd.as_raw_fd() as u64);
+        // SAFETY: replaces the region's own first page, in which nothing is yet.
+        let got = unsafe { syscall6(nr::MMAP, [self.addr, CODE_LEN, PROT_RX, flags, fd, 0]) };
+        if (-4095..0).contains(&got) { Err(Errno(-got as u16)) } else { Ok(()) }
     }
 }
 
@@ -98,12 +129,11 @@ pub fn prepare(plan: &Plan, mut host: Host, caller: &Caller) -> Result<Prepared,
         if plan.vmas.iter().any(|v| v.start < end && base < v.end) {
             continue;
         }
-        let mut region = match Region::new(base, len) {
+        let mut region = match Region::new(base, len, trampoline()) {
             Ok(region) => region,
             Err(Errno::EEXIST) => continue,
             Err(errno) => return Err(ExecError::host("mmap", errno)),
         };
-        region.put_code(trampoline()).map_err(|e| ExecError::host("copying the trampoline", e))?;
         let Lowered { list, differences } = lower(plan, &mut host, caller, base, region.data())?;
         return Ok(Prepared { region, list, differences, _host: host });
     }

@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 
 use rustix::process::{Resource, getrlimit};
 use uexec_core::Errno;
-use uexec_core::abi::{RLIM_INFINITY, TASK_SIZE_4LEVEL, at, personality::ADDR_NO_RANDOMIZE};
+use uexec_core::abi::personality::{ADDR_COMPAT_LAYOUT, ADDR_NO_RANDOMIZE};
+use uexec_core::abi::{RLIM_INFINITY, TASK_SIZE_4LEVEL, at};
 use uexec_core::mm::Prot;
 use uexec_core::world::{Creds, Entropy, Facts, Limits, VdsoPart};
 
@@ -26,11 +27,12 @@ pub(crate) fn gather() -> Gathered {
     let auxv = auxv();
     let get = |t: u64| auxv.iter().find(|p| p[0] == t).map(|p| p[1]);
     let own = OwnMaps::ask(get(at::SYSINFO_EHDR).unwrap_or(0));
+    let persona = ffi::personality();
     let facts = Facts {
         kernel: kernel_version(),
         task_size: TASK_SIZE_4LEVEL,
         limits: limits(),
-        personality: ffi::personality(),
+        personality: persona,
         creds: creds(),
         hwcap: get(at::HWCAP).unwrap_or(0),
         hwcap2: get(at::HWCAP2),
@@ -39,11 +41,19 @@ pub(crate) fn gather() -> Gathered {
         clktck: get(at::CLKTCK).unwrap_or(100),
         platform: b"x86_64".to_vec(),
         vdso: own.parts,
-        mmap_base: own.mmap_base,
+        mmap_base: own.mmap_base.filter(|_| !maybe_bottom_up(persona, own.vdso_start)),
         entropy: random_entropy(),
         nproc_exceeded: false,
     };
     Gathered { facts, vdso_start: own.vdso_start }
+}
+
+/// Whether this process's mappings may have been placed upwards from a third of the address space
+/// (STK-34). Their upper end then says nothing about where the kernel's search begins.
+fn maybe_bottom_up(persona: u32, vdso_start: u64) -> bool {
+    // 2^32 pages: the most that `vm.mmap_rnd_bits` allows.
+    let window = TASK_SIZE_4LEVEL / 3..TASK_SIZE_4LEVEL / 3 + (1 << 44);
+    persona & ADDR_COMPAT_LAYOUT != 0 || window.contains(&vdso_start)
 }
 
 /// Asks again what may have changed since `old` was gathered in this process or its parent.
@@ -77,11 +87,12 @@ fn kernel_version() -> (u16, u16) {
 
 fn limits() -> Limits {
     let soft = |r| getrlimit(r).current.unwrap_or(RLIM_INFINITY);
-    Limits {
-        stack: soft(Resource::Stack),
-        data: soft(Resource::Data),
-        address_space: soft(Resource::As),
-    }
+    let data = match soft(Resource::Data) {
+        // A soft limit of 0 leaves the hard one to the kernel.
+        0 => getrlimit(Resource::Data).maximum.unwrap_or(RLIM_INFINITY),
+        limit => limit,
+    };
+    Limits { stack: soft(Resource::Stack), data, address_space: soft(Resource::As) }
 }
 
 fn creds() -> Creds {

@@ -28,6 +28,8 @@ pub struct Host {
     own_base: Option<u64>,
     files: Vec<HostFile>,
     caps: OnceCell<(u64, u64)>,
+    /// The layout was asked to lie elsewhere than where the kernel maps for this process.
+    moved: bool,
     /// Where all paths start, instead of this process's root.
     root: Option<OwnedFd>,
     /// Kernel settings already read, in the order of [`Sysctl`].
@@ -68,6 +70,7 @@ impl Host {
             vdso_start: gathered.vdso_start,
             files: Vec::with_capacity(4),
             caps: OnceCell::new(),
+            moved: false,
             root: None,
             settings: [None; 5],
         }
@@ -85,6 +88,7 @@ impl Host {
             caps: OnceCell::new(),
             root: self.root.as_ref().and_then(|r| r.try_clone().ok()),
             settings: self.settings,
+            moved: false,
         }
     }
 
@@ -119,16 +123,23 @@ impl Host {
         Some(if inside.starts_with(b"/") { inside.to_vec() } else { [b"/", inside].concat() })
     }
 
-    /// Lays programs out as under `setarch -R`: nothing is randomised.
+    /// Lays programs out as under `setarch -R`: nothing is randomised. What the program maps later
+    /// is still placed where the kernel has put this process's mappings, which cannot be changed
+    /// from inside ([`Difference::MmapBase`](crate::Difference::MmapBase)).
     pub fn no_aslr(&mut self) {
         if facts::is_randomized(&self.facts) {
             self.facts.personality |= ADDR_NO_RANDOMIZE;
             self.facts.mmap_base = None;
+            self.moved = true;
         }
     }
 
-    /// Takes all draws from a seed, so that the same layout comes again.
+    /// Takes all draws from a seed, so that the same layout comes again; addresses are randomised
+    /// even where the caller's are not. What the program maps later is placed as with
+    /// [`Host::no_aslr`].
     pub fn seed(&mut self, seed: u64) {
+        self.facts.personality &= !ADDR_NO_RANDOMIZE;
+        self.moved = true;
         self.facts.entropy = facts::seeded_entropy(seed);
         self.facts.mmap_base = None;
     }
@@ -136,6 +147,11 @@ impl Host {
     /// The facts, to be changed before anything is planned.
     pub fn facts_mut(&mut self) -> &mut Facts {
         &mut self.facts
+    }
+
+    /// Whether the layout lies elsewhere than where the kernel maps for this process.
+    pub(crate) const fn moved(&self) -> bool {
+        self.moved
     }
 
     /// Start of this process's own vdso block; 0 without one.
@@ -231,7 +247,10 @@ impl World for Host {
         }
         // No, or no answer: which rule is it? The kernel's order.
         let mount = fs::fstatvfs(fd);
-        if mount.is_ok_and(|m| m.f_flag.contains(fs::StatVfsMountFlags::NOEXEC)) {
+        // Nothing is executed from procfs and sysfs, however they are mounted.
+        let never =
+            fs::fstatfs(fd).is_ok_and(|s| [0x9fa0, 0x6265_6572].contains(&(s.f_type as u64)));
+        if never || mount.is_ok_and(|m| m.f_flag.contains(fs::StatVfsMountFlags::NOEXEC)) {
             return Err(Denied::NoexecMount);
         }
         if ffi::access_exec(fd) == Err(Errno::EACCES) {

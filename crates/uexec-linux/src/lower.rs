@@ -27,6 +27,8 @@ const MREMAP_TO: u64 = 3;
 const PR_SET_PDEATHSIG: u64 = 1;
 const PR_SET_DUMPABLE: u64 = 4;
 const PR_SET_KEEPCAPS: u64 = 8;
+const PR_GET_MEMORY_MERGE: u64 = 68;
+const MADV_UNMERGEABLE: u64 = 13;
 const PR_SET_NAME: u64 = 15;
 const PR_SET_MM: u64 = 35;
 const PR_SET_MM_MAP: u64 = 14;
@@ -203,6 +205,9 @@ impl Lowering<'_> {
         for op in &self.plan.ops {
             self.op(op, vdso)?;
         }
+        if self.host.moved() {
+            self.differences.push(Difference::MmapBase);
+        }
         self.attributes();
         self.finish(len);
         Ok(())
@@ -370,6 +375,11 @@ impl Lowering<'_> {
             }
         };
         self.must(nr::MMAP, [addr, len, prot.bits().into(), flags, fd, offset]);
+        // The kernel makes the first stack before memory merging is passed on (6.18); what
+        // mmap(2) makes has it.
+        if grows_down && ffi::prctl(PR_GET_MEMORY_MERGE, 0, 0) == Ok(1) {
+            self.may(nr::MADVISE, [addr, len, MADV_UNMERGEABLE, 0, 0, 0]);
+        }
         Ok(())
     }
 

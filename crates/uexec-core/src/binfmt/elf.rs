@@ -122,7 +122,8 @@ fn read_interp(bprm: &mut Bprm<'_>, file: &File, s: &Segment) -> Result<Vec<u8>,
     if !(2..=INTERP_MAX).contains(&p_filesz) {
         return refuse(Reason::InterpSize { p_filesz }, s.at + 32, 8);
     }
-    if i64::try_from(p_offset).is_err() {
+    // The kernel's file positions are signed, the end included.
+    if i64::try_from(p_offset.saturating_add(p_filesz)).is_err() {
         return refuse(Reason::InterpOffset { p_offset }, s.at + 8, 8);
     }
     let mut path = vec![0; p_filesz as usize];

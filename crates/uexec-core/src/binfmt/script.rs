@@ -137,9 +137,6 @@ impl Binfmt for Script {
             if r.span.is_none() {
                 r.span = Some(crate::error::Span { offset: span.0, len: span.1 });
             }
-            if name.is_empty() {
-                r.file = Vec::new();
-            }
             r
         })?;
         Ok(Verdict::Again(Rewrite { drop_argv0: true, argv, file, interp: name }))

@@ -263,6 +263,7 @@ pub(crate) mod nr {
     pub(crate) const IOCTL: u64 = 16;
     pub(crate) const SELECT: u64 = 23;
     pub(crate) const MREMAP: u64 = 25;
+    pub(crate) const MADVISE: u64 = 28;
     pub(crate) const SETRESUID: u64 = 117;
     pub(crate) const GETRESUID: u64 = 118;
     pub(crate) const SETRESGID: u64 = 119;

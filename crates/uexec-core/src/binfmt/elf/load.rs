@@ -72,7 +72,7 @@ impl Loader<'_> {
                 if total == 0 {
                     return Err(fail(Reason::TotalSizeZero));
                 }
-                let align = object.max_align();
+                let align = object.max_align().unwrap_or(1);
                 if image.interp.is_some() {
                     bias = load_bias(layout.pie_base(self.world), align, s.p_vaddr);
                     how = Exactly::IfFree;
@@ -120,7 +120,7 @@ impl Loader<'_> {
         if total == 0 {
             let none = object.loads.is_empty();
             let reason = if none { Reason::NoLoadSegments } else { Reason::TotalSizeZero };
-            return Err(fail(reason, object.header.e_phoff, 0));
+            return Err(fail(reason, object.header.e_phoff, u64::from(crate::abi::elf::PHDR64)));
         }
         let mut bias: Option<u64> = (!object.is_dyn()).then_some(0);
         for s in &object.loads {

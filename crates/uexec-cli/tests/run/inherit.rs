@@ -1,0 +1,120 @@
+//! What the program inherits is what the caller gave: compared with the kernel's own exec.
+
+use std::io;
+
+use crate::common::ask::{Ask, check};
+use crate::common::place::Place;
+use crate::text;
+
+/// Kernel and command run `/bin/sh -c script` in a child set up like this; both must say the same.
+#[track_caller]
+fn same(
+    what: &str,
+    script: &str,
+    set: impl Fn() -> io::Result<()> + Send + Sync + 'static,
+) -> String {
+    same_program(what, "/bin/sh", &[b"-c", script.as_bytes()], set)
+}
+
+/// The same for any program.
+#[track_caller]
+fn same_program(
+    what: &str,
+    program: &str,
+    args: &[&[u8]],
+    set: impl Fn() -> io::Result<()> + Send + Sync + 'static,
+) -> String {
+    let p = Place::new();
+    let ask = Ask::new(&p.path, program).args(args).before(set);
+    let ask = ask.env(&[b"PATH=/bin:/usr/bin"]);
+    let (kernel, ours) = (ask.kernel(), ask.uexec());
+    assert_eq!(ours.end, kernel.end, "{what}: {}", ours.stderr);
+    assert_eq!(text(&ours), text(&kernel), "{what}");
+    assert_eq!(ours.stderr, kernel.stderr, "{what}");
+    text(&ours)
+}
+
+/// Compares signals. No shell: some reset the mask.
+#[track_caller]
+fn same_signals(what: &str, set: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> String {
+    same_program(what, "/bin/grep", &[b"-E", b"^(Sig[PBIC]|Shd)", b"/proc/self/status"], set)
+}
+
+fn disposition(signal: i32, to: libc::sighandler_t) -> io::Result<()> {
+    // SAFETY: default and ignore run no code.
+    let old = unsafe { libc::signal(signal, to) };
+    check(if old == libc::SIG_ERR { -1 } else { 0 })
+}
+
+#[test]
+fn signals() {
+    let pipe = |to| move || disposition(libc::SIGPIPE, to);
+    let default = same_signals("SIGPIPE default", pipe(libc::SIG_DFL));
+    let ignored = same_signals("SIGPIPE ignored", pipe(libc::SIG_IGN));
+    assert_ne!(default, ignored);
+    same_signals("SIGCHLD ignored", || disposition(libc::SIGCHLD, libc::SIG_IGN));
+    let masked = same_signals("a mask and a pending signal", || {
+        // SAFETY: a signal set is plain bits.
+        let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the set is valid.
+        check(unsafe { libc::sigaddset(&raw mut set, libc::SIGUSR1) })?;
+        // SAFETY: likewise.
+        check(unsafe {
+            libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut())
+        })?;
+        // SAFETY: it is blocked, so nothing happens.
+        check(unsafe { libc::raise(libc::SIGUSR1) })
+    });
+    assert!(masked.contains("SigBlk:\t0000000000000200"), "{masked}");
+    assert!(masked.contains("SigPnd:\t0000000000000200"), "{masked}");
+}
+
+#[test]
+fn sigpipe_kills_the_program_only_if_the_caller_lets_it() {
+    let script = "yes 2>&1 | head -1; trap - PIPE";
+    same("SIGPIPE default", script, || disposition(libc::SIGPIPE, libc::SIG_DFL));
+}
+
+const DESCRIPTORS: &str = "ls /proc/$$/fd";
+
+#[test]
+fn descriptors() {
+    // Nothing leaks, whatever was free.
+    same("plain", DESCRIPTORS, || Ok(()));
+    same("high ones", DESCRIPTORS, || {
+        for fd in [3, 7, 50] {
+            // SAFETY: only numbers are passed.
+            let got = unsafe { libc::dup2(1, fd) };
+            check((got - fd).signum())?;
+        }
+        Ok(())
+    });
+    same("close-on-exec", DESCRIPTORS, || {
+        // SAFETY: only numbers are passed.
+        let fd = unsafe { libc::fcntl(1, libc::F_DUPFD_CLOEXEC, 20) };
+        check(if fd < 0 { -1 } else { 0 })?;
+        // SAFETY: only numbers are passed.
+        let fd = unsafe { libc::fcntl(1, libc::F_DUPFD, 30) };
+        check(if fd < 0 { -1 } else { 0 })
+    });
+    same("standard input closed", DESCRIPTORS, || {
+        // SAFETY: the child has no other use for it.
+        check(unsafe { libc::close(0) })
+    });
+}
+
+#[test]
+fn attributes() {
+    let script = "umask; pwd; ulimit -n; ulimit -s; nice; cat /proc/$$/comm; cat /proc/self/comm;
+        cat /proc/self/coredump_filter; cat /proc/self/oom_score_adj; cat /proc/self/personality;
+        grep -E '^(Cap|NoNewPrivs|Seccomp|Cpus_allowed|Uid|Gid|Groups|Threads)' /proc/self/status;
+        tr '\\0' '\\n' < /proc/$$/cmdline; tr '\\0' '\\n' < /proc/$$/environ";
+    same("attributes", script, || {
+        // SAFETY: only numbers are passed.
+        unsafe { libc::umask(0o27) };
+        // SAFETY: only numbers are passed.
+        unsafe { libc::nice(3) };
+        // SAFETY: only numbers are passed.
+        check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })
+    });
+}

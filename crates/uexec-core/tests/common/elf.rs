@@ -1,0 +1,136 @@
+//! Builds ELF files, right or wrong.
+
+pub const R: u32 = 4;
+pub const W: u32 = 2;
+pub const X: u32 = 1;
+pub const LOAD: u32 = 1;
+pub const INTERP: u32 = 3;
+pub const STACK: u32 = 0x6474_e551;
+
+/// A program header.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ph {
+    pub kind: u32,
+    pub flags: u32,
+    pub offset: u64,
+    pub vaddr: u64,
+    pub filesz: u64,
+    pub memsz: u64,
+    pub align: u64,
+}
+
+/// A `PT_LOAD` whose memory is as large as its file part.
+pub const fn load(flags: u32, offset: u64, vaddr: u64, filesz: u64) -> Ph {
+    Ph { kind: LOAD, flags, offset, vaddr, filesz, memsz: filesz, align: 4096 }
+}
+
+impl Ph {
+    pub const fn mem(mut self, memsz: u64) -> Ph {
+        self.memsz = memsz;
+        self
+    }
+
+    pub const fn align(mut self, align: u64) -> Ph {
+        self.align = align;
+        self
+    }
+}
+
+/// An ELF64 file.
+#[derive(Clone, Debug)]
+pub struct Elf {
+    pub e_type: u16,
+    pub machine: u16,
+    pub entry: u64,
+    pub phoff: u64,
+    pub phentsize: u16,
+    /// Written instead of the real number.
+    pub phnum: Option<u16>,
+    pub phs: Vec<Ph>,
+    pub size: usize,
+    pub bytes: Vec<(usize, Vec<u8>)>,
+}
+
+impl Elf {
+    pub fn new(e_type: u16, entry: u64, phs: &[Ph]) -> Elf {
+        let (phoff, phentsize, size) = (64, 56, 0x3000);
+        let (phs, bytes) = (phs.to_vec(), Vec::new());
+        Elf { e_type, machine: 62, entry, phoff, phentsize, phnum: None, phs, size, bytes }
+    }
+
+    /// `ET_EXEC`, one page at 0x400000.
+    pub fn fixed() -> Elf {
+        Elf::new(2, 0x40_0100, &[load(R | X, 0, 0x40_0000, 0x1000)])
+    }
+
+    /// `ET_DYN` without an interpreter: code and data.
+    pub fn static_pie() -> Elf {
+        let data = load(R | W, 0x1000, 0x1000, 0x800).mem(0x1800);
+        Elf::new(3, 0x100, &[load(R | X, 0, 0, 0x1000), data])
+    }
+
+    /// `ET_DYN` with the interpreter `/ld`.
+    pub fn pie() -> Elf {
+        Elf::static_pie().with_interp(b"/ld\0")
+    }
+
+    /// A dynamic loader.
+    pub fn ld() -> Elf {
+        Elf::new(3, 0x200, &[load(R | X, 0, 0, 0x2000), load(R | W, 0x2000, 0x2000, 0x1000)])
+    }
+
+    /// Adds a `PT_INTERP` in front of the other headers.
+    pub fn with_interp(mut self, path: &[u8]) -> Elf {
+        let (offset, len) = (0x2800, path.len() as u64);
+        self.bytes.push((offset as usize, path.to_vec()));
+        let ph = Ph { kind: INTERP, flags: R, offset, filesz: len, memsz: len, ..Ph::default() };
+        self.phs.insert(0, ph);
+        self
+    }
+
+    /// Adds any program header.
+    pub fn and(mut self, ph: Ph) -> Elf {
+        self.phs.push(ph);
+        self
+    }
+
+    pub fn build(&self) -> Vec<u8> {
+        let mut out = vec![0; self.size];
+        let mut put = |at: usize, bytes: &[u8]| {
+            if let Some(to) = out.get_mut(at..at + bytes.len()) {
+                to.copy_from_slice(bytes);
+            }
+        };
+        put(0, b"\x7fELF\x02\x01\x01");
+        put(16, &self.e_type.to_le_bytes());
+        put(18, &self.machine.to_le_bytes());
+        put(24, &self.entry.to_le_bytes());
+        put(32, &self.phoff.to_le_bytes());
+        put(54, &self.phentsize.to_le_bytes());
+        put(56, &self.phnum.unwrap_or(self.phs.len() as u16).to_le_bytes());
+        for (i, p) in self.phs.iter().enumerate() {
+            let Some(at) =
+                usize::try_from(self.phoff).ok().filter(|at| *at < self.size).map(|at| at + i * 56)
+            else {
+                break;
+            };
+            put(at, &p.kind.to_le_bytes());
+            put(at + 4, &p.flags.to_le_bytes());
+            for (j, v) in
+                [p.offset, p.vaddr, p.vaddr, p.filesz, p.memsz, p.align].iter().enumerate()
+            {
+                put(at + 8 + 8 * j, &v.to_le_bytes());
+            }
+        }
+        for (at, bytes) in &self.bytes {
+            put(*at, bytes);
+        }
+        out
+    }
+}
+
+impl From<Elf> for Vec<u8> {
+    fn from(elf: Elf) -> Vec<u8> {
+        elf.build()
+    }
+}
