@@ -71,6 +71,10 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "DIR")]
     pub(crate) root: Option<OsString>,
 
+    /// Look for the libraries of the program, as its loader will
+    #[arg(long, value_name = "yes|no", default_value = "yes", value_parser = yes_no, action = clap::ArgAction::Set)]
+    pub(crate) libraries: bool,
+
     /// Pass NAME as argv[0] instead of PROG
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub(crate) argv0: Option<OsString>,

@@ -22,11 +22,11 @@ mod walk;
 /// Checks; returns the exit status.
 pub(crate) fn check(args: &Check) -> u8 {
     let root = args.root.as_ref().map(|r| r.as_bytes());
-    let told = open(root).and_then(|(tree, judges)| {
+    let told = open(root, args.libraries).and_then(|(tree, seats)| {
         let paths: Vec<Vec<u8>> = args.paths.iter().map(|p| p.as_bytes().to_vec()).collect();
         let mut teller = tell::Teller::new(args);
         let mut failed = None;
-        pool::run(&tree, &paths, judges, &mut |found| {
+        pool::run(&tree, &paths, seats, &mut |found| {
             failed = teller.tell(found.as_ref()).err();
             failed.is_none()
         });
@@ -44,8 +44,8 @@ pub(crate) fn check(args: &Check) -> u8 {
     }
 }
 
-/// The tree to walk, and a judge for every processor.
-fn open(root: Option<&[u8]>) -> Result<(walk::Tree, Vec<judge::Judge>), String> {
+/// The tree to walk, and a judge's seat for every processor.
+fn open(root: Option<&[u8]>, libraries: bool) -> Result<(walk::Tree, Vec<judge::Seat>), String> {
     let named = |e: &dyn std::fmt::Display| match root {
         Some(root) => format!("{}: {e}", uexec_core::story::Shown(root)),
         None => e.to_string(),
@@ -53,6 +53,7 @@ fn open(root: Option<&[u8]>) -> Result<(walk::Tree, Vec<judge::Judge>), String> 
     let tree = walk::Tree::new(root).map_err(|e| named(&e))?;
     let rules: Arc<[binfmt_misc::Rule]> = binfmt_misc::rules(Path::new(binfmt_misc::DIR)).into();
     let count = std::thread::available_parallelism().map_or(1, usize::from);
-    let judges: Result<_, _> = (0..count).map(|_| judge::Judge::new(root, rules.clone())).collect();
-    Ok((tree, judges.map_err(|e| named(&e))?))
+    let seat = |_| judge::Seat::new(root, rules.clone(), libraries);
+    let seats: Result<_, _> = (0..count).map(seat).collect();
+    Ok((tree, seats.map_err(|e| named(&e))?))
 }

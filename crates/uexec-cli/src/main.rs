@@ -11,6 +11,7 @@ mod check;
 mod docs;
 mod explain;
 mod find;
+mod libraries;
 mod report;
 mod run;
 mod start;

@@ -6,7 +6,8 @@ use uexec_core::error::{Refusal, Stage};
 use uexec_core::story::Shown;
 use uexec_core::{Errno, Reason};
 
-use super::finding::{Finding, Missing, Outcome};
+use super::finding::{Finding, Outcome};
+use crate::libraries::Missing;
 
 /// A cause.
 #[derive(Debug, PartialEq, Eq)]
@@ -148,22 +149,11 @@ fn missing_interpreter(path: &[u8], stage: Stage) -> Cow<'static, str> {
 
 /// Libraries or versions are missing.
 fn libraries(first: &Missing, all: &[Missing]) -> Cause {
-    let text = |m: &Missing| match &m.version {
-        Some(version) => format!("version {version} of {}", m.name),
-        None => m.name.clone(),
-    };
-    let list: Vec<String> =
-        all.iter().map(|m| format!("{} (for {})", text(m), m.needed_by)).collect();
-    let what = text(first);
+    let list: Vec<String> = all.iter().map(|m| format!("{m} (for {})", m.needed_by)).collect();
     Cause {
         line: format!("starts, but its loader will stop: missing {}", list.join(", ")),
-        one: format!("lacks {what}"),
-        many: format!("lack {what}"),
-        hint: match first.version {
-            Some(_) => "built for a newer library: update it, or use an older build".into(),
-            None => {
-                "install the package it comes in, or add its directory to the search path".into()
-            }
-        },
+        one: format!("lacks {first}"),
+        many: format!("lack {first}"),
+        hint: crate::libraries::hint(first).into(),
     }
 }

@@ -5,6 +5,7 @@ use uexec_core::error::Refusal;
 use uexec_core::story::Shown;
 
 use super::elf::Ident;
+use crate::libraries::Missing;
 
 /// How it stands with a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -41,17 +42,6 @@ pub(crate) struct Finding {
     pub(crate) rule: Option<(String, String)>,
     /// What its loader will not find.
     pub(crate) missing: Vec<Missing>,
-}
-
-/// Something a program's loader looks for in vain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Missing {
-    /// The library.
-    pub(crate) name: String,
-    /// The version it lacks; the library itself is missing without one.
-    pub(crate) version: Option<String>,
-    /// Which object needs it.
-    pub(crate) needed_by: String,
 }
 
 impl Finding {

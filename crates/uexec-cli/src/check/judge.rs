@@ -1,5 +1,7 @@
 //! Decides about one program after the other. Reads files; runs nothing, changes nothing.
 
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use uexec_core::abi::BINPRM_BUF_SIZE;
@@ -7,35 +9,79 @@ use uexec_core::error::{Refusal, Stage};
 use uexec_core::story::Link;
 use uexec_core::world::{At, World};
 use uexec_core::{Errno, Exec, KERNEL_FORMATS, Plan, Privileges, Reason, plan};
+use uexec_ld::{Disk, Ld, Settings};
 use uexec_linux::Host;
 
 use super::binfmt_misc::Rule;
 use super::elf::{self, Ident};
 use super::finding::{Finding, Outcome};
+use crate::libraries::{self, Missing};
+
+/// Interpreters of scripts whose libraries are remembered.
+const INTERPRETERS_MAX: usize = 1000;
+
+/// What a judge is made from; can be sent to its thread.
+pub(crate) struct Seat {
+    host: Host,
+    rules: Arc<[Rule]>,
+    /// Not the whole file system is looked at: what we may not read says nothing about others.
+    rooted: bool,
+    /// Where libraries are looked for, if they are.
+    disk: Option<Disk>,
+}
 
 /// Decides on one host, for one thread.
 pub(crate) struct Judge {
     host: Host,
     rules: Arc<[Rule]>,
-    /// Not the whole file system is looked at: what we may not read says nothing about others.
     rooted: bool,
+    loader: Option<Loader>,
 }
 
-impl Judge {
-    /// A judge for the whole file system, or for what is below `root`.
+/// Follows dynamic loaders.
+struct Loader {
+    ld: Ld,
+    settings: Settings,
+    /// What is missing for programs that scripts name.
+    interpreters: HashMap<Vec<u8>, Vec<Missing>>,
+}
+
+impl Seat {
+    /// A place to judge from the whole file system, or what is below `root`.
     ///
     /// # Errors
     /// When the root cannot be opened.
-    pub(crate) fn new(root: Option<&[u8]>, rules: Arc<[Rule]>) -> Result<Judge, Errno> {
+    pub(crate) fn new(
+        root: Option<&[u8]>,
+        rules: Arc<[Rule]>,
+        libraries: bool,
+    ) -> Result<Seat, String> {
         let mut host = Host::new();
         // Where this very process's mappings end says nothing about another exec.
         host.facts_mut().mmap_base = None;
         // The same draws for every program, and in every run: the same answer twice.
         host.seed(0);
         if let Some(root) = root {
-            host.in_root(root)?;
+            host.in_root(root).map_err(|e| e.to_string())?;
         }
-        Ok(Judge { host, rules, rooted: root.is_some() })
+        let disk = match root {
+            Some(root) => Disk::inside(std::ffi::OsStr::from_bytes(root).as_ref()),
+            None => Ok(Disk::host()),
+        };
+        let disk = disk.map_err(|e| e.to_string())?;
+        Ok(Seat { host, rules, rooted: root.is_some(), disk: libraries.then_some(disk) })
+    }
+}
+
+impl Judge {
+    /// Takes a seat.
+    pub(crate) fn new(seat: Seat) -> Judge {
+        let Seat { host, rules, rooted, disk } = seat;
+        // This process's environment says nothing about another root's programs.
+        let settings = if rooted { Settings::default() } else { Settings::from_env() };
+        let loader =
+            disk.map(|disk| Loader { ld: Ld::new(disk), settings, interpreters: HashMap::new() });
+        Judge { host, rules, rooted, loader }
     }
 
     /// What becomes of an exec of `path` without arguments and environment.
@@ -69,9 +115,12 @@ impl Judge {
             f.outcome = Outcome::Library;
             return f;
         }
+        f.missing = self.loader.as_mut().map(|l| l.missing(&plan)).unwrap_or_default();
         if let Some(death) = plan.death {
-            f.outcome = Outcome::Error;
             f.refusal = Some(Box::new(death));
+        }
+        if f.refusal.is_some() || !f.missing.is_empty() {
+            f.outcome = Outcome::Error;
         }
         f
     }
@@ -161,5 +210,25 @@ impl Judge {
             }
             done
         })
+    }
+}
+
+impl Loader {
+    /// What the loader of a planned program does not find.
+    fn missing(&mut self, plan: &Plan) -> Vec<Missing> {
+        let path = &plan.image.program.file.path;
+        let is_script = plan.chain.len() > 1;
+        if is_script && let Some(known) = self.interpreters.get(path) {
+            return known.clone();
+        }
+        let map = libraries::resolve(&mut self.ld, plan, &self.settings);
+        let missing = map.map(|map| libraries::missing(&map)).unwrap_or_default();
+        if is_script {
+            if self.interpreters.len() >= INTERPRETERS_MAX {
+                self.interpreters.clear();
+            }
+            self.interpreters.insert(path.clone(), missing.clone());
+        }
+        missing
     }
 }

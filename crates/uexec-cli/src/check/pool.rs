@@ -11,7 +11,7 @@ use uexec_core::error::{Refusal, Stage};
 use uexec_core::{Errno as CoreErrno, Reason};
 
 use super::finding::{Finding, Outcome};
-use super::judge::Judge;
+use super::judge::{Judge, Seat};
 use super::walk::{Found, Tree};
 
 /// Programs that are handed over at once.
@@ -30,15 +30,18 @@ struct Work {
 pub(crate) fn run(
     tree: &Tree,
     paths: &[Vec<u8>],
-    judges: Vec<Judge>,
+    seats: Vec<Seat>,
     sink: &mut dyn FnMut(Option<Finding>) -> bool,
 ) {
     let (to_judges, work) = sync_channel::<Work>(WINDOW);
     let (to_order, order) = sync_channel(WINDOW);
     let work = &Mutex::new(work);
     std::thread::scope(|scope| {
-        for mut judge in judges {
-            scope.spawn(move || while decide_batch(work, &mut judge) {});
+        for seat in seats {
+            scope.spawn(move || {
+                let mut judge = Judge::new(seat);
+                while decide_batch(work, &mut judge) {}
+            });
         }
         scope.spawn(move || {
             let mut batch = Vec::with_capacity(BATCH);
