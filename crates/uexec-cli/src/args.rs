@@ -75,7 +75,7 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "yes|no", default_value = "yes", value_parser = yes_no, action = clap::ArgAction::Set)]
     pub(crate) libraries: bool,
 
-    /// Pass NAME as argv[0] instead of PROG
+    /// Pass NAME as `argv[0]` instead of PROG
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub(crate) argv0: Option<OsString>,
 
@@ -87,7 +87,7 @@ pub(crate) struct Explain {
     #[arg(short = 'i', long)]
     pub(crate) clear_env: bool,
 
-    /// Start with no arguments at all, not even argv[0]
+    /// Start with no arguments at all, not even `argv[0]`
     #[arg(long, conflicts_with = "argv0")]
     pub(crate) no_args: bool,
 

@@ -85,11 +85,11 @@ pub(crate) fn explain(args: Explain, envp: Vec<Vec<u8>>) -> u8 {
     } else if let (Some(first), Some(name)) = (argv.first_mut(), &args.argv0) {
         *first = name.as_bytes().to_vec();
     }
-    let explained = Explained::new(request(program, argv, envp), host, &mut loader);
+    let mut explained = Explained::new(request(program, argv, envp), host, &mut loader);
     let printed = if args.json {
         writeln!(std::io::stdout(), "{}", json::text(&explained))
     } else {
-        let text = human::text(&explained, args.verbose);
+        let text = human::text(&mut explained, args.verbose);
         anstream::stdout().write_all(text.as_bytes())
     };
     let stack = || match (&args.stack, &explained.result) {

@@ -1,19 +1,19 @@
 //! Errors as a person reads them: errno, stage, cause with the bytes at fault, remedy.
 
 use std::fmt::Write as _;
-use std::io::{Read, Seek, SeekFrom};
 
 use anstyle::{AnsiColor, Style};
-use uexec_core::error::{Failed, Span, Stage};
+use uexec_core::error::{Failed, FileKind, Span, Stage};
 use uexec_core::story::Shown;
+use uexec_core::world::{At, World};
 
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const LABEL: Style = Style::new().dimmed();
 const MARK: Style = AnsiColor::Yellow.on_default();
 
 /// Prints a failed exec of `name` to standard error.
-pub(crate) fn print(name: &[u8], failed: &Failed) {
-    put(format_args!("{}", text(name, failed)));
+pub(crate) fn print(name: &[u8], failed: &Failed, world: &mut dyn World) {
+    put(format_args!("{}", text(name, failed, world)));
 }
 
 /// Prints one line to standard error.
@@ -26,8 +26,15 @@ fn put(what: std::fmt::Arguments<'_>) {
     let _ = std::io::Write::write_fmt(&mut anstream::stderr(), what);
 }
 
-/// The message, with colours.
-pub(crate) fn text(name: &[u8], failed: &Failed) -> String {
+/// The bytes at fault, and the file they are in: that of a script when its interpreter fails.
+pub(crate) fn bytes_at_fault(failed: &Failed) -> Option<(&[u8], Span)> {
+    let r = &failed.refusal;
+    let script = failed.chain.last().filter(|_| r.stage == Stage::ScriptInterp);
+    Some((script.map_or(&r.file, |link| &link.path), r.span?))
+}
+
+/// The message, with colours. The bytes at fault are read through the world that failed.
+pub(crate) fn text(name: &[u8], failed: &Failed, world: &mut dyn World) -> String {
     let r = &failed.refusal;
     let mut out = String::new();
     let errno = r.reason.errno();
@@ -45,10 +52,8 @@ pub(crate) fn text(name: &[u8], failed: &Failed) -> String {
         row(if interp { "interp" } else { "file" }, &Shown(&r.file).to_string());
     }
     row("why", &r.why());
-    let script = failed.chain.last().filter(|_| r.stage == Stage::ScriptInterp);
-    let spanned = script.map_or(&r.file, |link| &link.path);
-    if let Some(span) = r.span
-        && let Some(shown) = excerpt(spanned, span, r.stage)
+    if let Some((file, span)) = bytes_at_fault(failed)
+        && let Some(shown) = excerpt(file, span, r.stage, world)
     {
         out.push_str(&shown);
     }
@@ -60,23 +65,20 @@ pub(crate) fn text(name: &[u8], failed: &Failed) -> String {
 }
 
 /// The bytes at fault with a marker under them: a line of text for scripts, else a hex dump.
-fn excerpt(file: &[u8], span: Span, stage: Stage) -> Option<String> {
-    let path =
-        std::path::Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(file));
-    if !std::fs::metadata(path).ok()?.is_file() {
+fn excerpt(file: &[u8], span: Span, stage: Stage, world: &mut dyn World) -> Option<String> {
+    let id = world.open(At::Cwd, file, true).ok()?;
+    if world.stat(id).ok()?.kind != FileKind::Regular {
         return None;
     }
-    let mut file = std::fs::File::open(path).ok()?;
     if matches!(stage, Stage::Script | Stage::ScriptInterp) {
         let mut head = [0; 256];
-        let n = file.read(&mut head).ok()?;
-        return Some(line_excerpt(&head[..n], span));
+        let n = world.read_at(id, 0, &mut head).ok()?;
+        return Some(line_excerpt(head.get(..n)?, span));
     }
     let from = span.offset & !15;
-    file.seek(SeekFrom::Start(from)).ok()?;
     let mut row = [0; 16];
-    let n = file.read(&mut row).ok()?;
-    (n > 0).then(|| hex_excerpt(&row[..n], from, span))
+    let n = world.read_at(id, from, &mut row).ok()?;
+    (n > 0).then(|| hex_excerpt(&row[..n.min(16)], from, span))
 }
 
 fn line_excerpt(head: &[u8], span: Span) -> String {

@@ -35,7 +35,7 @@ pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
     let plan = match find_and_plan(exec, path.as_ref().map(|p| p.as_bytes()), &mut host) {
         Ok(plan) => plan,
         Err(error) => {
-            report::print(name.as_bytes(), &error);
+            report::print(name.as_bytes(), &error, &mut host);
             return status(&error);
         }
     };
@@ -46,7 +46,7 @@ pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
     }
     if let Some(death) = &plan.death {
         let error = ExecError::new(death.clone(), plan.chain.clone(), plan.story.clone());
-        report::print(name.as_bytes(), &error);
+        report::print(name.as_bytes(), &error, &mut host);
         die();
     }
     match prepare(&plan, host, &Caller::fresh()) {
@@ -61,7 +61,7 @@ pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
             unsafe { prepared.commit() }
         }
         Err(error) => {
-            report::print(name.as_bytes(), &error);
+            report::print(name.as_bytes(), &error, &mut Host::new());
             OWN_FAILURE
         }
     }

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::abi::{COMM_LEN, STK_LIM, page_up, personality};
+use crate::abi::{COMM_LEN, PAGE, STK_LIM, personality};
 use crate::args::ArgArea;
 use crate::auxv::{Auxv, AuxvInput};
 use crate::binfmt::Registry;
@@ -16,7 +16,7 @@ use crate::mm::{Backing, Mm, Place, Prot, Vma};
 use crate::plan::{MmFields, Op, Plan, Registers};
 use crate::stack::{self, Stack};
 use crate::story::{Shown, Story, tell};
-use crate::world::{Sysctl, World};
+use crate::world::{Sysctl, VdsoPart, World};
 
 /// Decides what `execveat(2)` would do with this program.
 ///
@@ -320,7 +320,7 @@ impl<'w> Layouter<'w> {
         if plan.personality & personality::MMAP_PAGE_ZERO != 0 {
             let prot = Prot::READ | Prot::EXEC;
             // Errors are ignored (ELF-63).
-            if mm.map(Place::Fixed(0), crate::abi::PAGE, prot, Backing::Anon).is_ok() {
+            if mm.map(Place::Fixed(0), PAGE, prot, Backing::Anon).is_ok() {
                 plan.ops.push(Op::MapPageZero);
             }
         }
@@ -332,12 +332,9 @@ impl<'w> Layouter<'w> {
 }
 
 /// STK-36: one free search for the whole block.
-fn place_vdso(
-    parts: &[crate::world::VdsoPart],
-    mm: &mut Mm,
-    ops: &mut Vec<Op>,
-) -> Result<Option<u64>, Refusal> {
-    let size = parts.iter().fold(0, |sum: u64, p| sum.saturating_add(page_up(p.len)));
+fn place_vdso(parts: &[VdsoPart], mm: &mut Mm, ops: &mut Vec<Op>) -> Result<Option<u64>, Refusal> {
+    let pages = |p: &VdsoPart| p.len.checked_next_multiple_of(PAGE).unwrap_or(u64::MAX);
+    let size = parts.iter().fold(0, |sum: u64, p| sum.saturating_add(pages(p)));
     if size == 0 {
         return Ok(None);
     }
@@ -347,7 +344,7 @@ fn place_vdso(
     let (mut at, mut vdso) = (start, start);
     for p in parts {
         vdso = at;
-        at = at.saturating_add(page_up(p.len));
+        at = at.saturating_add(pages(p));
         let backing = Backing::Special(p.name.clone());
         mm.insert(Vma { start: vdso, end: at, prot: p.prot, backing, grows_down: false });
     }

@@ -38,6 +38,11 @@ fn elf_5_6_table_shape() {
     assert_eq!(errno(table(0)), Some(Errno::ENOEXEC));
     assert_eq!(errno(table(1170)), None);
     assert_eq!(errno(table(1171)), Some(Errno::ENOEXEC));
+    for (n, expected) in [(73, true), (74, false)] {
+        let mut mem = Mem::default().with("/p", table(n));
+        mem.facts.kernel = (6, 14);
+        assert_eq!(mem.run("/p").is_ok(), expected, "{n} headers until 6.14");
+    }
 }
 
 #[test]

@@ -117,11 +117,16 @@ impl Graph {
         self.left > 0 && self.nodes.len() < MAX_OBJECTS
     }
 
-    /// Puts an object into the list: at its end, or before another. An object is in it once.
+    /// Puts an object into the list: at its end, or before another. One that is in it stays where
+    /// it is, unless it has to come before another and does not.
     pub(crate) fn list(&mut self, node: usize, before: Option<usize>) {
         let at = self.place(before);
-        if let Some(entry) = self.nodes.get_mut(node).filter(|n| !n.listed) {
+        let Some(entry) = self.nodes.get_mut(node) else { return };
+        if !entry.listed {
             entry.listed = true;
+            self.list.insert(at, Item::Node(node));
+        } else if before.is_some() && self.place_of(node).is_some_and(|old| old > at) {
+            self.list.retain(|i| !matches!(i, Item::Node(n) if *n == node));
             self.list.insert(at, Item::Node(node));
         }
     }

@@ -38,6 +38,7 @@ const PR_CAP_AMBIENT_CLEAR_ALL: u64 = 4;
 const PR_SET_SYSCALL_USER_DISPATCH: u64 = 59;
 const ARCH_SET_GS: u64 = 0x1001;
 const ARCH_SET_FS: u64 = 0x1002;
+const RLIMIT_DATA: u64 = 2;
 const RLIMIT_STACK: u64 = 3;
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 const CAP_CHECKPOINT_RESTORE: u64 = 1 << 40;
@@ -386,9 +387,20 @@ impl Lowering<'_> {
     fn set_mm(&mut self) -> Result<(), ExecError> {
         let words = self.plan.auxv.words();
         let auxv = self.keep_words(&words);
-        let (mm, changed) = acceptable(self.plan.mm, self.host.facts().task_size);
+        let (mut mm, mut changed) = acceptable(self.plan.mm, self.host.facts().task_size);
+        // The call asks for RLIMIT_DATA (STK-42); exec does not. Raised as far as needed.
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Data);
+        let [soft, hard] = [limit.current, limit.maximum].map(|l| l.unwrap_or(u64::MAX));
+        let data = mm.end_data - mm.start_data;
+        if data > hard {
+            (mm.end_data, changed) = (mm.start_data + hard, true);
+        }
         if changed {
             self.differences.push(Difference::MmFields);
+        }
+        if data > soft {
+            let raised = self.keep_words(&[hard, hard]);
+            self.may(nr::SETRLIMIT, [RLIMIT_DATA, raised, 0, 0, 0, 0]);
         }
         let program = self.plan.image.program.file.id;
         let exe = self.host.data_fd(program).map_err(|e| ExecError::host("open", e))?.as_raw_fd();
@@ -403,6 +415,10 @@ impl Lowering<'_> {
             self.differences.push(Difference::ExeLink);
         }
         self.may(nr::PRCTL, call(without));
+        if data > soft {
+            let old = self.keep_words(&[soft, hard]);
+            self.may(nr::SETRLIMIT, [RLIMIT_DATA, old, 0, 0, 0, 0]);
+        }
         Ok(())
     }
 

@@ -46,6 +46,14 @@ pub enum State {
     Write(CString, CString),
     /// `/dev/null` at this descriptor, close-on-exec or not.
     Descriptor(c_int, bool),
+    /// `close(2)`: standard input or error, say.
+    Close(c_int),
+    /// A lock for reading by `fcntl(2)` on a whole file, held through this descriptor.
+    RecordLock(CString, c_int),
+    /// A `seccomp(2)` filter that lets everything pass.
+    Filter,
+    /// Processor identification traps (`arch_prctl(2)`, `ARCH_SET_CPUID`).
+    NoCpuid,
     /// `mlockall(2)`.
     LockMemory,
     /// `membarrier(2)` registration.
@@ -141,6 +149,10 @@ impl State {
             State::Personality(bits) => personality(*bits),
             State::Write(path, text) => write(path, text),
             State::Descriptor(fd, cloexec) => descriptor(*fd, *cloexec),
+            State::Close(fd) => plain(libc::SYS_close, [*fd as u64, 0, 0, 0, 0]),
+            State::RecordLock(path, fd) => record_lock(path, *fd),
+            State::Filter => filter(),
+            State::NoCpuid => plain(libc::SYS_arch_prctl, [0x1012, 0, 0, 0, 0]),
             State::LockMemory => plain(libc::SYS_mlockall, [3, 0, 0, 0, 0]),
             State::Membarrier => plain(libc::SYS_membarrier, [1 << 4, 0, 0, 0, 0]),
             State::Registrations => {
@@ -221,6 +233,25 @@ fn descriptor(fd: c_int, cloexec: bool) -> bool {
     // SAFETY: numbers only.
     unsafe { libc::close(from) };
     ok
+}
+
+fn record_lock(path: &CString, fd: c_int) -> bool {
+    // SAFETY: a C string.
+    let from = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY) };
+    // SAFETY: numbers only.
+    let ok = unsafe { libc::dup2(from, fd) == fd };
+    // SAFETY: numbers only. Before the lock is taken: closing any descriptor drops it.
+    unsafe { libc::close(from) };
+    // Type F_RDLCK, then whence, start and length 0: all of the file.
+    let lock = [0u64, 0, 0, 0];
+    ok && with(libc::SYS_fcntl, [fd as u64, libc::F_SETLK as u64, 0, 0, 0], 2, &lock)
+}
+
+fn filter() -> bool {
+    // BPF_RET | BPF_K, SECCOMP_RET_ALLOW
+    static ALLOW: [u64; 1] = [0x7fff_0000_0000_0006];
+    let program = [1u64, (&raw const ALLOW) as u64];
+    with(libc::SYS_seccomp, [1, 0, 0, 0, 0], 2, &program)
 }
 
 fn ids(id: u32) -> bool {

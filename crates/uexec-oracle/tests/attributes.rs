@@ -40,6 +40,12 @@ const DEVIATIONS: &[Deviation] = &[
         },
         why: "setting /proc/self/exe uses a capability, which is recorded for acct(5) until the end",
     },
+    Deviation {
+        key: "locks",
+        here: |case, _, _| case.name == "lock of the program",
+        why: "uexec opens and closes the program, and closing any descriptor of a file drops the \
+              process's locks on it (fcntl_locking(2)); locks on other files stay",
+    },
 ];
 
 /// A state of the caller.
@@ -52,6 +58,11 @@ struct Case {
 
 fn case(name: &'static str, states: impl Into<Vec<State>>) -> Case {
     Case { name, states: states.into(), unprivileged: false }
+}
+
+/// The probe.
+fn program() -> std::ffi::CString {
+    std::ffi::CString::new(env!("CARGO_BIN_EXE_uexec-probe")).unwrap()
 }
 
 /// The report of one start.
@@ -180,6 +191,10 @@ fn files() {
         case("directory", [State::Cwd(c"/usr".into())]),
         case("descriptor", [State::Descriptor(7, false), State::Descriptor(200, false)]),
         case("close-on-exec", [State::Descriptor(7, true), State::Descriptor(200, true)]),
+        case("no standard input", [State::Close(0)]),
+        case("no standard error", [State::Close(2)]),
+        case("lock", [State::RecordLock(c"/dev/null".into(), 6)]),
+        case("lock of the program", [State::RecordLock(program(), 6)]),
         case("both", [State::Descriptor(4, true), State::Descriptor(5, false)]),
     ]);
 }
@@ -208,7 +223,9 @@ fn process_attributes() {
         case("no new privileges", prctl(libc::PR_SET_NO_NEW_PRIVS, 1)),
         case("child subreaper", prctl(libc::PR_SET_CHILD_SUBREAPER, 1)),
         case("no huge pages", prctl(libc::PR_SET_THP_DISABLE, 1)),
-        case("no time stamp counter", prctl(libc::PR_SET_TSC, 1)),
+        case("no time stamp counter", prctl(libc::PR_SET_TSC, 2)),
+        case("no processor identification", [State::NoCpuid]),
+        case("filter of system calls", [State::Filter]),
         case("machine check policy", [State::Prctl(33, [1, 1, 0, 0])]),
         case("speculation", [State::Prctl(53, [0, 4, 0, 0])]),
         case("speculation until exec", [State::Prctl(53, [0, 16, 0, 0])]),

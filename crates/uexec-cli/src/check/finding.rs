@@ -1,4 +1,5 @@
-//! What was found out about one program: as data, and as the JSON object of the contract.
+//! What was found out about one program: as data, and as the JSON object of the contract,
+//! `docs/check.schema.json`.
 
 use serde::Serialize;
 use uexec_core::error::Refusal;

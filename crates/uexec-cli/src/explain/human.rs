@@ -14,7 +14,7 @@ const HEAD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 
 /// The text, with colours.
-pub(crate) fn text(explained: &Explained, verbose: bool) -> String {
+pub(crate) fn text(explained: &mut Explained, verbose: bool) -> String {
     let e = Explanation::new(explained);
     let mut out = String::new();
     match explained.error() {
@@ -30,7 +30,7 @@ pub(crate) fn text(explained: &Explained, verbose: bool) -> String {
             let _ = writeln!(out, "  {DIM}hint{DIM:#}    {hint}");
         }
         Some(error) => {
-            let text = report::text(&explained.program, &error);
+            let text = report::text(&explained.program, &error, &mut explained.host);
             out.push_str(text.strip_prefix("uexec: ").unwrap_or(&text));
         }
     }

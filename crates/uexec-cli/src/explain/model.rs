@@ -49,10 +49,17 @@ pub(crate) struct Failure {
     /// The file at fault.
     pub(crate) file: Option<String>,
     /// The bytes at fault.
-    pub(crate) offset: Option<u64>,
-    pub(crate) len: Option<u64>,
+    pub(crate) at: Option<FaultAt>,
     /// The signal the process dies by, after the point of no return.
     pub(crate) signal: Option<&'static str>,
+}
+
+/// Bytes of a file: of the script, when the interpreter it names fails.
+#[derive(Debug, Serialize)]
+pub(crate) struct FaultAt {
+    pub(crate) file: String,
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -244,12 +251,15 @@ fn failure(error: &ExecError) -> Failure {
         errno: errno.name(),
         number: errno.0,
         stage: r.stage.as_str(),
-        why: r.reason.why().into_owned(),
-        hint: r.reason.hint().to_owned(),
+        why: r.why().into_owned(),
+        hint: r.hint().to_owned(),
         spec: r.reason.spec(),
         file: (!r.file.is_empty()).then(|| shown(&r.file)),
-        offset: r.span.map(|s| s.offset),
-        len: r.span.map(|s| s.len),
+        at: crate::report::bytes_at_fault(error).map(|(file, span)| FaultAt {
+            file: shown(file),
+            offset: span.offset,
+            len: span.len,
+        }),
         signal: r.stage.after_point_of_no_return().then_some("SIGSEGV"),
     }
 }

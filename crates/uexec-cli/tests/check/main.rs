@@ -80,10 +80,24 @@ impl Check {
         let text = String::from_utf8(out.stdout).unwrap();
         let mut lines: Vec<Value> =
             text.lines().map(|l| serde_json::from_str(l).expect(l)).collect();
+        for line in &lines {
+            if let Err(error) = schema().validate(line) {
+                panic!("{error}: {line}");
+            }
+        }
         let summary = lines.pop().unwrap()["summary"].clone();
         assert!(summary.is_object(), "{text}");
         Checked { lines, summary, status: out.status.code().unwrap() }
     }
+}
+
+/// The contract.
+fn schema() -> &'static jsonschema::Validator {
+    static SCHEMA: std::sync::OnceLock<jsonschema::Validator> = std::sync::OnceLock::new();
+    SCHEMA.get_or_init(|| {
+        let text = include_str!("../../../../docs/check.schema.json");
+        jsonschema::validator_for(&serde_json::from_str(text).unwrap()).unwrap()
+    })
 }
 
 /// What `--json` said.

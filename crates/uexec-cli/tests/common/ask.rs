@@ -167,11 +167,11 @@ impl Ask {
         })
     }
 
-    /// What the command does.
-    pub(crate) fn uexec(&self) -> Seen {
+    /// `uexec VERB` of this exec.
+    fn command(&self, verb: &[&str]) -> Command {
         let os = |s: &Vec<u8>| OsString::from_vec(s.clone());
         let mut command = Command::new(uexec());
-        command.arg("run").args(&self.options);
+        command.args(verb).args(&self.options);
         if self.argv[0] != self.path {
             command.arg("--argv0").arg(os(&self.argv[0]));
         }
@@ -188,7 +188,21 @@ impl Ask {
         let ask = self.clone();
         // SAFETY: as in `child`.
         unsafe { command.pre_exec(move || ask.set_up()) };
-        let mut seen = finish(&mut command);
+        command
+    }
+
+    /// What `uexec explain` says: as text and as JSON.
+    pub(crate) fn explain(&self) -> (Seen, serde_json::Value) {
+        let text = finish(&mut self.command(&["explain"]));
+        let json = finish(&mut self.command(&["explain", "--json"]));
+        assert_eq!(json.end, text.end, "{json:?}");
+        let value = serde_json::from_slice(&json.stdout);
+        (text, value.unwrap_or_else(|error| panic!("{error}: {json:?}")))
+    }
+
+    /// What the command does.
+    pub(crate) fn uexec(&self) -> Seen {
+        let mut seen = finish(&mut self.command(&["run"]));
         if let End::Exit(status) = seen.end
             && let Some(errno) = named_errno(&seen.stderr)
         {

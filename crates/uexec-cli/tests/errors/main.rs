@@ -6,6 +6,7 @@ mod common;
 
 mod creds;
 mod death;
+mod docs;
 mod elf;
 mod limits;
 mod order;
@@ -23,6 +24,23 @@ fn row(name: &str, ask: &Ask, expected: End) {
     assert_eq!(ours.end, kernel.end, "{name}: uexec and kernel disagree: {ours:?}");
     assert_eq!(ours.stdout, kernel.stdout, "{name}: output");
     message(name, &ours.stderr);
+    explained(name, ask, expected, &ours.stderr);
+}
+
+/// `uexec explain` says the same before it happens.
+#[track_caller]
+fn explained(name: &str, ask: &Ask, expected: End, message: &str) {
+    let (text, json) = ask.explain();
+    let text_out = String::from_utf8_lossy(&text.stdout);
+    assert_eq!(text.end, End::Exit(1), "{name}: {text:?}");
+    let message = message.strip_prefix("uexec: ").unwrap_or(message);
+    assert!(text_out.starts_with(message), "{name}: {text_out}\nafter\n{message}");
+    assert_eq!(json["outcome"], "error", "{name}");
+    let said = match json["error"]["signal"].as_str() {
+        Some("SIGSEGV") => common::ask::DEATH,
+        _ => End::Errno(uexec_core::Errno(json["error"]["number"].as_u64().unwrap_or(0) as u16)),
+    };
+    assert_eq!(said, expected, "{name}: {json}");
 }
 
 /// Keeps the message, which must have its parts in their order.

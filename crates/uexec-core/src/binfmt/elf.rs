@@ -9,6 +9,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::{Binfmt, Verdict};
+use crate::abi::PAGE;
 use crate::abi::elf::{
     EHDR64, EM_X86_64, ET_DYN, ET_EXEC, INTERP_MAX, MAGIC, PF_X, PHDR64, PHDRS_MAX, PT_GNU_STACK,
     PT_INTERP, PT_LOAD,
@@ -92,7 +93,8 @@ fn read_phdrs(
         return refuse(Reason::ElfPhentsize { e_phentsize }, 54, 2);
     }
     let need = u64::from(e_phnum) * u64::from(PHDR64);
-    if need == 0 || need > PHDRS_MAX {
+    let most = if bprm.world.facts().since(6, 15) { PHDRS_MAX } else { PAGE };
+    if need == 0 || need > most {
         return refuse(Reason::ElfPhnum { e_phnum }, 56, 2);
     }
     let outside = Reason::ElfPhdrs { e_phoff, need, size: file.stat.size };

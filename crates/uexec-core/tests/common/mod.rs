@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 pub mod elf;
+pub mod feed;
 pub mod model;
 
 use uexec_core::error::FileKind;

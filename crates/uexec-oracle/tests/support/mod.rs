@@ -131,6 +131,15 @@ fn memory_differences(maps: &Snapshot, kernel: &Stopped, uexec: &Stopped) -> Vec
         let at = a.iter().zip(&b).position(|(a, b)| a != b).unwrap_or(a.len().min(b.len()));
         found.push(format!("memory of {m} at {:#x}", m.start + at as u64));
     }
+    // Below rsp the kernel leaves zeros. uexec's last instruction is a `ret`, so up to 128 bytes
+    // there hold the entry point: nothing that a program can rely on.
+    let rsp = maps.registers.rsp;
+    let stack = maps.maps.iter().find(|m| m.start <= rsp && rsp < m.end);
+    let len = stack.map_or(0, |m| (rsp - m.start).saturating_sub(128).min(1 << 20)) as usize;
+    let below = |of: &Stopped| of.read(rsp - 128 - len as u64, len).ok();
+    if len > 0 && below(kernel) != below(uexec) {
+        found.push("memory of the stack below rsp".to_owned());
+    }
     found
 }
 

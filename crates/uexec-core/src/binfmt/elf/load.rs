@@ -76,7 +76,7 @@ impl Loader<'_> {
                 if image.interp.is_some() {
                     bias = load_bias(layout.pie_base(self.world), align, s.p_vaddr);
                     how = Exactly::IfFree;
-                } else if align > PAGE {
+                } else if align > PAGE && self.world.facts().since(6, 11) {
                     // Tried once to find room, then moved down to the alignment (ELF-38).
                     let found = self.trial(object, s, total).map_err(fail)?;
                     bias = load_bias(found, align, s.p_vaddr);

@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 
-    /// Percent that must be equal
+    /// Percent that must be equal; unprivileged programs that go by /proc/self/exe do not count
     #[arg(long, value_name = "PERCENT", default_value_t = 99.8)]
     pub(crate) bar: f64,
 

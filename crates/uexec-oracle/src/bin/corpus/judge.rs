@@ -36,6 +36,9 @@ pub(crate) struct Difference {
     pub(crate) place: String,
     pub(crate) kernel: String,
     pub(crate) uexec: String,
+    /// In an own user namespace there is no difference: the program goes by `/proc/self/exe`,
+    /// which the unprivileged can't set.
+    pub(crate) by_link: bool,
 }
 
 /// Runs a program twice by the kernel and once by uexec.
@@ -66,13 +69,17 @@ fn compare(program: &Program, way: &Way, folder: &Path) -> std::io::Result<Verdi
     if let Some(verdict) = unsteady()? {
         return Ok(verdict);
     }
-    let Some(found) = difference(&first, &run(program, way, By::Uexec, folder)?) else {
+    let Some(mut found) = difference(&first, &run(program, way, By::Uexec, folder)?) else {
         return Ok(Verdict::Equal);
     };
     for _ in 0..MORE {
         if let Some(verdict) = unsteady()? {
             return Ok(verdict);
         }
+    }
+    if !way.userns && way.user.ids().0 != 0 {
+        let outcome = run(program, &Way { userns: true, ..way.clone() }, By::Uexec, folder)?;
+        found.by_link = difference(&first, &outcome).is_none();
     }
     Ok(Verdict::Different(found))
 }
@@ -86,7 +93,7 @@ fn difference(a: &Outcome, b: &Outcome) -> Option<Difference> {
         if let Some(d) = lines("stderr", &a.stderr, &b.stderr) {
             place = format!("exit status; {}: {:?}", d.place, d.uexec);
         }
-        return Some(Difference { place, kernel, uexec });
+        return Some(Difference { place, kernel, uexec, by_link: false });
     }
     lines("stdout", &a.stdout, &b.stdout).or_else(|| lines("stderr", &a.stderr, &b.stderr))
 }
@@ -103,7 +110,7 @@ fn lines(name: &str, a: &[u8], b: &[u8]) -> Option<Difference> {
     let n = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
     let line = |from: &[String]| from.get(n).cloned().unwrap_or_else(|| "(nothing)".to_owned());
     let place = format!("{name} line {}", n + 1);
-    Some(Difference { place, kernel: line(&a), uexec: line(&b) })
+    Some(Difference { place, kernel: line(&a), uexec: line(&b), by_link: false })
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use crate::program::{Kind, Program};
 const MAX_OUTPUT_BYTES: u64 = 64 << 20;
 
 /// How uexec is run, and by whom both are.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Way {
     pub(crate) uexec: PathBuf,
     pub(crate) user: User,

@@ -28,6 +28,7 @@ const TABLE: &[(&str, Names)] = &[
     (TERMINAL, &["agetty", "getty", "sulogin", "vigr", "vipw"]),
     (ENDLESS, &["debconf-apt-progress", "instmodsh", "jconsole", "llvm-PerfectShuffle*"]),
     (ENDLESS, &["mvnDebug"]),
+    ("waits ten seconds, as long as is waited here", &["git-filter-branch"]),
 ];
 
 /// Why a program is not run; `None` for nearly all.

@@ -70,6 +70,7 @@ pub(crate) fn ask(report: &mut Report) {
         report.add(&format!("ns.{name}"), link(&format!("ns/{name}")));
     }
     timers(report);
+    locks(report);
     flags_of_mappings(report);
 }
 
@@ -158,6 +159,18 @@ fn timers(report: &mut Report) {
     let text = text("timers");
     let lines: Vec<&str> = text.lines().filter(|l| !l.starts_with("notify:")).collect();
     report.add("proc.timers", lines.join(" "));
+}
+
+/// Locks of files that this process holds (`proc_locks(5)`).
+fn locks(report: &mut Report) {
+    let own = std::process::id().to_string();
+    let text = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let of_own = text.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let at = fields.iter().position(|f| *f == own)?;
+        Some(format!("{} {}", fields.get(1..at)?.join(" "), fields.get(at + 1..)?.join(" ")))
+    });
+    report.add("locks", of_own.collect::<Vec<_>>().join("; "));
 }
 
 /// What `/proc/self/smaps` says of each mapping besides what is resident.

@@ -1,0 +1,169 @@
+//! `uexec explain`: the contract of its JSON, its exit status, what it writes, and that it stays
+//! inside a root directory. That it is right is tested against the kernel elsewhere.
+
+#[path = "common/mod.rs"]
+mod common;
+
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
+use common::elf::Elf;
+use common::place::{Place, uexec};
+use serde_json::Value;
+
+fn explain(p: &Place, args: &[&str]) -> (Option<i32>, String) {
+    let out = Command::new(uexec())
+        .arg("explain")
+        .args(args)
+        .current_dir(&p.path)
+        .output()
+        .expect("uexec runs");
+    (out.status.code(), String::from_utf8(out.stdout).expect("UTF-8"))
+}
+
+fn json(p: &Place, args: &[&str]) -> Value {
+    let all: Vec<&str> = ["--json", "--no-aslr"].iter().chain(args).copied().collect();
+    serde_json::from_str(&explain(p, &all).1).expect("JSON")
+}
+
+#[test]
+fn json_keeps_its_contract() {
+    let schema = include_str!("../../../docs/explain.schema.json");
+    let schema: Value = serde_json::from_str(schema).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let p = Place::new();
+    p.elf("good", &Elf::echo());
+    p.script("script", b"#!./good -x\n");
+    p.script("bad", b"#!\n");
+    p.script("text", b"hello\n");
+    p.script("lost", b"#!./nowhere\n");
+    for args in [
+        &["./good"][..],
+        &["./script", "a", "b"],
+        &["./bad"],
+        &["./text"],
+        &["./lost"],
+        &["./missing"],
+        &["."],
+        &["--no-args", "./good"],
+        &["/bin/true"],
+        &["--seed", "3", "./good", "--json"],
+    ] {
+        let all: Vec<&str> = ["--json"].iter().chain(args).copied().collect();
+        let (status, text) = explain(&p, &all);
+        let value: Value = serde_json::from_str(&text).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&value).map(|e| e.to_string()).collect();
+        assert!(errors.is_empty(), "{args:?}: {errors:?}\n{value:#}");
+        assert_eq!(status, Some(i32::from(value["outcome"] != "ok")), "{args:?}");
+    }
+}
+
+#[test]
+fn the_chain_and_its_registers() {
+    let p = Place::new();
+    p.elf("good", &Elf::echo());
+    p.script("script", b"#!./good -x\n");
+    let e = json(&p, &["./script", "a"]);
+    let chain: Vec<&str> =
+        e["chain"].as_array().unwrap().iter().map(|l| l["format"].as_str().unwrap()).collect();
+    assert_eq!(chain, ["script", "elf"]);
+    assert_eq!(e["stack"]["argc"], 4);
+    assert_eq!(e["registers"]["rsp"], e["mm"]["start_stack"]);
+    assert_eq!(e["auxv"].as_array().unwrap().last().unwrap()["name"], "AT_NULL");
+}
+
+#[test]
+fn the_stack_file_begins_with_argc() {
+    let p = Place::new();
+    p.elf("good", &Elf::echo());
+    let (status, _) = explain(&p, &["--no-aslr", "--stack", "stack.bin", "./good", "a", "b"]);
+    assert_eq!(status, Some(0));
+    let bytes = std::fs::read(p.path.join("stack.bin")).unwrap();
+    assert_eq!(bytes[..8], 3u64.to_le_bytes());
+    assert!(bytes.ends_with(&[0; 8]), "the hole at the end (STK-1)");
+    let e = json(&p, &["./good", "a", "b"]);
+    let hex = |v: &Value| u64::from_str_radix(&v.as_str().unwrap()[2..], 16).unwrap();
+    assert_eq!(bytes.len() as u64, hex(&e["stack"]["end"]) - hex(&e["registers"]["rsp"]));
+}
+
+#[test]
+fn batches_take_lines_or_nul_bytes() {
+    use std::io::Write;
+    let p = Place::new();
+    p.elf("good", &Elf::echo());
+    p.elf("with\nnewline", &Elf::echo());
+    for (input, outcomes) in [
+        (&b"./good\n./missing\n\n./good"[..], &["ok", "error", "ok"][..]),
+        (b"./with\nnewline\0./good\0", &["ok", "ok"]),
+    ] {
+        let mut child = Command::new(uexec())
+            .args(["explain", "--batch", "--json"])
+            .current_dir(&p.path)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        let out = child.wait_with_output().unwrap();
+        let lines = String::from_utf8(out.stdout).unwrap();
+        let seen: Vec<Value> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let seen: Vec<&str> = seen.iter().map(|v| v["outcome"].as_str().unwrap()).collect();
+        assert_eq!(seen, outcomes);
+        let expected = i32::from(outcomes.contains(&"error"));
+        assert_eq!(out.status.code(), Some(expected));
+    }
+}
+
+#[test]
+fn a_root_is_not_left() {
+    let p = Place::new();
+    std::fs::create_dir_all(p.path.join("root/bin")).unwrap();
+    p.elf("outside", &Elf::echo());
+    p.elf("root/bin/prog", &Elf::echo());
+    p.script("root/bin/abs", b"#!/bin/prog\n");
+    p.script("root/bin/lost", b"#!/outside\n");
+    symlink("/bin/prog", p.path.join("root/bin/link")).unwrap();
+    symlink("../../../../outside", p.path.join("root/bin/up")).unwrap();
+    symlink(p.path.join("outside"), p.path.join("root/bin/host")).unwrap();
+    let ask = |prog: &str| json(&p, &["--root", "root", prog]);
+    for good in ["/bin/prog", "/bin/abs", "/bin/link", "bin/prog", "/../bin/prog"] {
+        assert_eq!(ask(good)["outcome"], "ok", "{good}: {}", ask(good)["error"]);
+    }
+    assert_eq!(ask("/bin/link")["maps"][0]["path"], "/bin/prog");
+    for lost in ["/bin/up", "/bin/host", "/bin/lost", "/outside"] {
+        assert_eq!(ask(lost)["error"]["errno"], "ENOENT", "{lost}");
+    }
+}
+
+#[test]
+fn what_must_not_be_opened_is_not() {
+    let p = Place::new();
+    let fifo =
+        std::ffi::CString::new(p.path.join("fifo").into_os_string().into_encoded_bytes()).unwrap();
+    // SAFETY: a valid C string.
+    assert_eq!(unsafe { libc::mkfifo(fifo.as_ptr(), 0o777) }, 0);
+    symlink("loop", p.path.join("loop")).unwrap();
+    let sparse = std::fs::File::create(p.path.join("sparse")).unwrap();
+    sparse.set_len(4 << 30).unwrap();
+    drop(sparse);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(p.path.join("sparse"), mode).unwrap();
+    for (path, errno) in [
+        ("./fifo", "EACCES"),
+        ("./loop", "ELOOP"),
+        ("./sparse", "ENOEXEC"),
+        ("/dev/null", "EACCES"),
+    ] {
+        assert_eq!(json(&p, &[path])["error"]["errno"], errno, "{path}");
+    }
+}
+
+#[test]
+fn no_colours_in_a_pipe() {
+    let p = Place::new();
+    p.script("bad", b"#!\n");
+    let (_, text) = explain(&p, &["-v", "./bad"]);
+    assert!(!text.contains('\x1b'), "{text:?}");
+    assert!(text.starts_with("./bad: Exec format error (ENOEXEC)\n"), "{text}");
+    assert!(text.contains("story"), "{text}");
+}
