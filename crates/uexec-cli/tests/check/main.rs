@@ -6,6 +6,7 @@ mod common;
 
 mod hostile;
 mod root;
+mod rules;
 mod trouble;
 
 use std::ffi::OsString;
