@@ -18,6 +18,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Run(Run),
     Explain(Explain),
+    Check(Check),
     /// Print the manual page, or write all of them to a directory
     #[command(hide = true)]
     Man {
@@ -84,6 +85,10 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "DIR")]
     pub(crate) root: Option<OsString>,
 
+    /// Look for the libraries of the program, as its loader will
+    #[arg(long, value_name = "yes|no", default_value = "yes", value_parser = yes_no, action = clap::ArgAction::Set)]
+    pub(crate) libraries: bool,
+
     /// Pass NAME as `argv[0]` instead of PROG
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub(crate) argv0: Option<OsString>,
@@ -122,6 +127,44 @@ pub(crate) struct Explain {
         value_hint = clap::ValueHint::CommandWithArguments
     )]
     pub(crate) program: Vec<OsString>,
+}
+
+/// Say of every program below the paths whether it starts, and if not, why
+///
+/// Programs are regular files with an execute bit, also where a symbolic link leads to one; a file
+/// named on the command line always counts. Links to directories are not followed on the way
+/// down. Shared libraries (ELF objects without an interpreter that have a DT_SONAME or are called
+/// *.so or *.so.*) are told apart. Nothing is run; only regular files are opened.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit status: 0 if every program starts, 1 if some do not or cannot be read, 125 if uexec itself \
+fails.
+
+Examples:
+  uexec check /usr/bin                   what is broken on this machine
+  uexec check --root rootfs /            and in an unpacked container image
+  uexec check --json . | jq 'select(.outcome == \"error\")'")]
+pub(crate) struct Check {
+    /// Look for programs, interpreters and libraries below DIR, as after chroot; no privilege is
+    /// needed
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<OsString>,
+
+    /// One JSON object a line for every program, and a last one that sums up
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Look for the libraries of each program, as its loader will
+    #[arg(long, value_name = "yes|no", default_value = "yes", value_parser = yes_no, action = clap::ArgAction::Set)]
+    pub(crate) libraries: bool,
+
+    /// List the programs that start, too
+    #[arg(short, long)]
+    pub(crate) all: bool,
+
+    /// Programs, and directories to look for programs in
+    #[arg(value_name = "PATH", required = true)]
+    pub(crate) paths: Vec<OsString>,
 }
 
 /// Run a program without the kernel's exec
@@ -242,5 +285,14 @@ impl clap::builder::TypedValueParser for PairParser {
         let text = format!("--env takes NAME=VALUE, not '{}'", value.display());
         Err(clap::Error::raw(clap::error::ErrorKind::ValueValidation, text + "\n")
             .with_cmd(command))
+    }
+}
+
+/// `yes` or `no`.
+fn yes_no(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("yes or no"),
     }
 }

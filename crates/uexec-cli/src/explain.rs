@@ -4,12 +4,14 @@ use std::io::{BufRead, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use uexec_core::{Exec, ExecError, Plan, Privileges};
+use uexec_core::{Exec, ExecError, Plan, Privileges, World};
+use uexec_ld::{Disk, Ld, LinkMap, Settings};
 use uexec_linux::Host;
 
 use crate::OWN_FAILURE;
 use crate::args::Explain;
 use crate::find::find_and_plan;
+use crate::libraries;
 use crate::picture;
 
 pub(crate) mod fault;
@@ -29,15 +31,24 @@ pub(crate) struct Explained {
     pub(crate) result: Result<Plan, ExecError>,
     /// Who was asked.
     pub(crate) host: Host,
+    /// What the program's loader does, if it was asked for and there is one.
+    pub(crate) libraries: Option<LinkMap>,
 }
+
+/// How libraries are looked for.
+type Loader = Option<(Ld, Settings)>;
 
 impl Explained {
     /// Plans `exec` on `host` and keeps all of it.
-    pub(crate) fn new(exec: Exec, mut host: Host) -> Explained {
+    pub(crate) fn new(exec: Exec, mut host: Host, loader: &mut Loader) -> Explained {
         let (program, argv) = (exec.path.clone(), exec.argv.clone());
         let path = std::env::var_os("PATH");
         let result = find_and_plan(exec, path.as_ref().map(|p| p.as_bytes()), &mut host);
-        Explained { program, argv, result, host }
+        let libraries = match (&result, loader) {
+            (Ok(plan), Some((ld, settings))) => libraries::resolve(ld, plan, settings),
+            _ => None,
+        };
+        Explained { program, argv, result, host, libraries }
     }
 
     /// Whether the program starts.
@@ -62,16 +73,18 @@ pub(crate) fn explain(args: Explain, envp: Vec<Vec<u8>>) -> u8 {
     if let Some(flags) = &args.clone {
         return crate::clone::explain(flags, args.json);
     }
-    let host = match prepare_host(&args) {
-        Ok(host) => host,
+    let prepared = prepare_host(&args).and_then(|host| Ok((host, disk(&args)?)));
+    let (host, disk) = match prepared {
+        Ok(both) => both,
         Err(message) => {
             eprintln!("uexec: {message}");
             return OWN_FAILURE;
         }
     };
     let envp = crate::run::environment(if args.clear_env { Vec::new() } else { envp }, &args.env);
+    let mut loader = disk.map(|disk| (Ld::new(disk), libraries::settings(&envp)));
     if args.batch {
-        return batch(&host, &envp);
+        return batch(&host, &envp, args.seed.is_some(), &mut loader);
     }
     let mut argv: Vec<_> = args.program.iter().map(|a| a.as_bytes().to_vec()).collect();
     let program = argv.first().cloned().unwrap_or_default();
@@ -81,7 +94,7 @@ pub(crate) fn explain(args: Explain, envp: Vec<Vec<u8>>) -> u8 {
         *first = name.as_bytes().to_vec();
     }
     let exec = request(program, argv, envp);
-    let mut explained = Explained::new(exec.clone(), host);
+    let mut explained = Explained::new(exec.clone(), host, &mut loader);
     let on_stdout = |p: &Option<PathBuf>| p.as_ref().is_some_and(|p| p.as_os_str() == "-");
     let printed = if on_stdout(&args.svg) || on_stdout(&args.html) {
         Ok(())
@@ -124,12 +137,24 @@ fn prepare_host(args: &Explain) -> Result<Host, String> {
     Ok(host)
 }
 
+/// Where libraries are looked for; `None` if they are not.
+fn disk(args: &Explain) -> Result<Option<Disk>, String> {
+    match &args.root {
+        _ if !args.libraries => Ok(None),
+        None => Ok(Some(Disk::host())),
+        Some(root) => {
+            let disk = Disk::inside(root.as_ref());
+            disk.map(Some).map_err(|e| format!("{}: {e}", root.display()))
+        }
+    }
+}
+
 fn request(program: Vec<u8>, argv: Vec<Vec<u8>>, envp: Vec<Vec<u8>>) -> Exec {
     Exec { path: program, argv, envp, privileges: Privileges::AsKernel, ..Exec::default() }
 }
 
 /// One JSON object a line for every path on standard input.
-fn batch(host: &Host, envp: &[Vec<u8>]) -> u8 {
+fn batch(host: &Host, envp: &[Vec<u8>], seeded: bool, loader: &mut Loader) -> u8 {
     let mut input = std::io::stdin().lock();
     let mut out = std::io::stdout().lock();
     let mut all_start = true;
@@ -140,11 +165,23 @@ fn batch(host: &Host, envp: &[Vec<u8>]) -> u8 {
             continue;
         }
         let exec = request(path.clone(), vec![path], envp.to_vec());
-        let explained = Explained::new(exec, host.again());
+        let explained = Explained::new(exec, again(host, seeded), loader);
         all_start &= explained.starts();
         if writeln!(out, "{}", json::text(&explained)).is_err() {
             return OWN_FAILURE;
         }
     }
     u8::from(!all_start)
+}
+
+/// A host for the next program, with the choices made for the first.
+fn again(host: &Host, seeded: bool) -> Host {
+    let mut next = host.again();
+    let facts = next.facts_mut();
+    facts.mmap_base = None;
+    facts.personality = host.facts().personality;
+    if seeded {
+        facts.entropy = host.facts().entropy;
+    }
+    next
 }

@@ -7,10 +7,12 @@
 #![cfg_attr(test, allow(dead_code, reason = "unit tests have a main of their own"))]
 
 mod args;
+mod check;
 mod clone;
 mod docs;
 mod explain;
 mod find;
+mod libraries;
 mod picture;
 mod report;
 mod run;
@@ -61,6 +63,7 @@ fn dispatch(cli: args::Cli, envp: Vec<Vec<u8>>) -> u8 {
     match cli.command {
         args::Command::Run(run) => run::run(run, envp),
         args::Command::Explain(explain) => explain::explain(explain, envp),
+        args::Command::Check(check) => check::check(&check),
         args::Command::Man { dir } => docs::man(dir.as_deref()),
         args::Command::Completions { shell } => docs::completions(shell),
     }

@@ -180,3 +180,28 @@ fn clone_flags_are_explained() {
     assert_eq!(value["outcome"], "ok");
     assert_eq!(explain(&p, &["--clone", "nonsense"]).0, Some(125));
 }
+
+#[test]
+fn libraries_as_the_loader_finds_them() {
+    let Ok(mut bytes) = std::fs::read("/bin/true") else {
+        return common::skip("libraries", "no /bin/true");
+    };
+    let p = Place::new();
+    let libc = b"\0libc.so.6\0";
+    let Some(at) = bytes.windows(libc.len()).position(|w| w == libc) else {
+        return common::skip("libraries", "/bin/true does not need libc.so.6");
+    };
+    let found = json(&p, &["/bin/true"]);
+    let named = |l: &&Value| l["name"] == "libc.so.6" && l["path"].is_string();
+    assert_eq!(found["libraries"].as_array().unwrap().iter().filter(named).count(), 1);
+    assert_eq!(json(&p, &["--libraries", "no", "/bin/true"])["libraries"], serde_json::json!([]));
+    bytes[at + 4] = b'q';
+    p.script("prog", bytes);
+    let missing = json(&p, &["./prog"]);
+    assert_eq!(missing["outcome"], "ok");
+    assert_eq!(missing["missing"][0]["name"], "libq.so.6");
+    let (status, text) = explain(&p, &["./prog"]);
+    assert_eq!(status, Some(0));
+    let expected = "./prog: starts, but its loader will stop\n  missing libq.so.6, needed by ";
+    assert!(text.starts_with(expected), "{text}");
+}

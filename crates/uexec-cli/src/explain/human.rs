@@ -6,9 +6,10 @@ use anstyle::{AnsiColor, Style};
 
 use super::Explained;
 use super::model::{Explanation, MapLine};
-use crate::report;
+use crate::{libraries, report};
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
+const ODD: Style = AnsiColor::Yellow.on_default().bold();
 const HEAD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 
@@ -17,8 +18,16 @@ pub(crate) fn text(explained: &mut Explained, verbose: bool) -> String {
     let e = Explanation::new(explained);
     let mut out = String::new();
     match explained.error() {
-        None => {
+        None if e.missing.is_empty() => {
             let _ = writeln!(out, "{}: {GOOD}starts{GOOD:#}", e.program);
+        }
+        None => {
+            let _ = writeln!(out, "{}: {ODD}starts, but its loader will stop{ODD:#}", e.program);
+            for m in &e.missing {
+                let _ = writeln!(out, "  {DIM}missing{DIM:#} {m}, needed by {}", m.needed_by);
+            }
+            let hint = e.missing.first().map_or("", libraries::hint);
+            let _ = writeln!(out, "  {DIM}hint{DIM:#}    {hint}");
         }
         Some(error) => {
             let text = report::text(&explained.program, &error, &mut explained.host);

@@ -9,8 +9,10 @@ use uexec_core::image::{Image, Object};
 use uexec_core::mm::{Backing, Prot, Vma};
 use uexec_core::story::{Link, Shown, Story};
 use uexec_core::{Plan, machine_name};
+use uexec_ld::LinkMap;
 
 use super::Explained;
+use crate::libraries::Missing;
 
 /// One explained exec.
 #[derive(Debug, Serialize)]
@@ -28,7 +30,10 @@ pub(crate) struct Explanation {
     pub(crate) mm: Option<MmInfo>,
     pub(crate) creds: Option<CredsInfo>,
     pub(crate) stack: Option<StackInfo>,
+    /// What the loader maps, in its order, and what it does not find.
     pub(crate) libraries: Vec<Library>,
+    /// What stops the loader.
+    pub(crate) missing: Vec<Missing>,
     pub(crate) story: Vec<Told>,
 }
 
@@ -153,6 +158,8 @@ pub(crate) struct Library {
     pub(crate) name: String,
     pub(crate) path: Option<String>,
     pub(crate) needed_by: String,
+    /// The rule that found it, in the words of ld.so(8).
+    pub(crate) found_by: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -214,10 +221,27 @@ impl Explanation {
                 secureexec: p.creds.secureexec,
             }),
             stack: alive.map(stack),
-            libraries: Vec::new(),
+            libraries: e.libraries.as_ref().map(libraries).unwrap_or_default(),
+            missing: e.libraries.as_ref().map(crate::libraries::missing).unwrap_or_default(),
             story,
         }
     }
+}
+
+fn libraries(map: &LinkMap) -> Vec<Library> {
+    let found = map.objects.iter().map(|o| Library {
+        name: shown(&o.name),
+        path: Some(shown(&o.path)),
+        needed_by: shown(&o.needed_by),
+        found_by: Some(o.how.name()),
+    });
+    let missing = map.missing.iter().map(|m| Library {
+        name: shown(&m.name),
+        path: None,
+        needed_by: shown(&m.needed_by),
+        found_by: None,
+    });
+    found.chain(missing).collect()
 }
 
 fn failure(error: &ExecError) -> Failure {
