@@ -105,6 +105,10 @@ pub(crate) struct Explain {
     #[arg(long, conflicts_with = "argv0")]
     pub(crate) no_args: bool,
 
+    /// List the slots of the global offset table: bound to what, and when
+    #[arg(long, conflicts_with = "batch")]
+    pub(crate) bindings: bool,
+
     /// Explain what fork, vfork, clone or clone3 with FLAGS gives the child, instead of an exec
     #[arg(
         long,

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use uexec_core::{Exec, ExecError, Plan, Privileges, World};
-use uexec_ld::{Disk, Ld, LinkMap, Settings};
+use uexec_ld::{Binding, Disk, Ld, LinkMap, Settings};
 use uexec_linux::Host;
 
 use crate::OWN_FAILURE;
@@ -14,6 +14,7 @@ use crate::find::find_and_plan;
 use crate::libraries;
 use crate::picture;
 
+mod bindings;
 pub(crate) mod fault;
 mod human;
 mod json;
@@ -33,6 +34,8 @@ pub(crate) struct Explained {
     pub(crate) host: Host,
     /// What the program's loader does, if it was asked for and there is one.
     pub(crate) libraries: Option<LinkMap>,
+    /// Slots of the program's global offset table, if they were asked for.
+    pub(crate) bindings: Vec<Binding>,
 }
 
 /// How libraries are looked for.
@@ -48,7 +51,7 @@ impl Explained {
             (Ok(plan), Some((ld, settings))) => libraries::resolve(ld, plan, settings),
             _ => None,
         };
-        Explained { program, argv, result, host, libraries }
+        Explained { program, argv, result, host, libraries, bindings: Vec::new() }
     }
 
     /// Whether the program starts.
@@ -95,6 +98,11 @@ pub(crate) fn explain(args: Explain, envp: Vec<Vec<u8>>) -> u8 {
     }
     let exec = request(program, argv, envp);
     let mut explained = Explained::new(exec.clone(), host, &mut loader);
+    if args.bindings
+        && let (Some((ld, settings)), Some(map)) = (&mut loader, &explained.libraries)
+    {
+        explained.bindings = ld.bindings(map, settings).unwrap_or_default();
+    }
     let on_stdout = |p: &Option<PathBuf>| p.as_ref().is_some_and(|p| p.as_os_str() == "-");
     let printed = if on_stdout(&args.svg) || on_stdout(&args.html) {
         Ok(())

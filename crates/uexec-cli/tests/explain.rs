@@ -47,6 +47,7 @@ fn json_keeps_its_contract() {
         &["."],
         &["--no-args", "./good"],
         &["/bin/true"],
+        &["--bindings", "/bin/true"],
         &["--seed", "3", "./good", "--json"],
     ] {
         let all: Vec<&str> = ["--json"].iter().chain(args).copied().collect();

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 
-use super::Explained;
 use super::model::{Explanation, MapLine};
+use super::{Explained, bindings};
 use crate::{libraries, report};
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -58,6 +58,10 @@ pub(crate) fn text(explained: &mut Explained, verbose: bool) -> String {
             let path = l.path.as_deref().unwrap_or("not found");
             let _ = writeln!(out, "  {} => {path}", l.name);
         }
+    }
+    if !e.bindings.is_empty() {
+        let _ =
+            writeln!(out, "\n{HEAD}bindings{HEAD:#}\n{}", bindings::text(&e.bindings).trim_end());
     }
     if verbose {
         auxv(&mut out, &e);

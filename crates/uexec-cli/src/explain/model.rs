@@ -12,6 +12,7 @@ use uexec_core::{Plan, machine_name};
 use uexec_ld::LinkMap;
 
 use super::Explained;
+use super::bindings::BindingInfo;
 use crate::libraries::Missing;
 
 /// One explained exec.
@@ -34,6 +35,7 @@ pub(crate) struct Explanation {
     pub(crate) libraries: Vec<Library>,
     /// What stops the loader.
     pub(crate) missing: Vec<Missing>,
+    pub(crate) bindings: Vec<BindingInfo>,
     pub(crate) story: Vec<Told>,
 }
 
@@ -223,6 +225,7 @@ impl Explanation {
             stack: alive.map(stack),
             libraries: e.libraries.as_ref().map(libraries).unwrap_or_default(),
             missing: e.libraries.as_ref().map(crate::libraries::missing).unwrap_or_default(),
+            bindings: e.bindings.iter().map(BindingInfo::from).collect(),
             story,
         }
     }
