@@ -157,6 +157,19 @@ impl Plan {
         self.ops.iter().position(|op| *op == Op::PointOfNoReturn).unwrap_or(self.ops.len())
     }
 
+    /// What `/proc/PID/maps` calls a mapping that is no file: `[heap]` before `[stack]`, whatever
+    /// lies where the break or the stack starts (`proc_pid_maps(5)`); empty for a nameless one.
+    #[must_use]
+    pub fn name_of<'a>(&self, vma: &'a Vma) -> &'a str {
+        let MmFields { start_brk, brk, start_stack, .. } = self.mm;
+        match &vma.backing {
+            Backing::Special(name) => name,
+            Backing::Anon if vma.start < brk && vma.end > start_brk => "[heap]",
+            Backing::Anon if vma.start <= start_stack && vma.end >= start_stack => "[stack]",
+            Backing::Anon | Backing::File { .. } => "",
+        }
+    }
+
     /// The bytes of the first stack, from `rsp` to its end; none when the process dies.
     #[must_use]
     pub fn stack_bytes(&self) -> Vec<u8> {
