@@ -10,7 +10,12 @@ use crate::image::{Image, Object, Segment};
 use crate::layout::{Layout, load_bias};
 use crate::mm::{Backing, Mm, Place, Prot};
 use crate::plan::Op;
-use crate::world::World;
+use crate::world::{Sysctl, World};
+
+/// Bytes that every machine has.
+const MUCH: u64 = 16 << 20;
+/// Mappings that every setting allows.
+const MANY: usize = 128;
 
 /// Where a program ended up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,6 +212,7 @@ impl Loader<'_> {
             Exactly::IfFree => Place::FixedNoReplace(start),
             Exactly::Anywhere => Place::Free(start),
         };
+        self.learn_limits(reserve);
         let huge = how == Exactly::Anywhere
             && reserve >= crate::abi::PMD_SIZE
             && self.world.mount(object.file.id).huge_aligned;
@@ -217,6 +223,16 @@ impl Loader<'_> {
         }
         self.map(start, len, prot, backing);
         Ok(start)
+    }
+
+    /// Asks for the limits that only large programs come near.
+    fn learn_limits(&mut self, len: u64) {
+        if len >= MUCH && self.mm.commit_limit == u64::MAX {
+            self.mm.commit_limit = self.world.commit_limit();
+        }
+        if self.mm.vmas().len() >= MANY && self.mm.max_map_count == u64::MAX {
+            self.mm.max_map_count = self.world.sysctl(Sysctl::MaxMapCount);
+        }
     }
 
     fn map(&mut self, addr: u64, len: u64, prot: Prot, backing: Backing) {
@@ -268,6 +284,7 @@ impl Loader<'_> {
         }
         let mut prot = Prot::READ | Prot::WRITE;
         prot.set(Prot::EXEC, exec);
+        self.learn_limits(len);
         self.mm.admit(Place::Fixed(from), len, prot, &Backing::Anon, false)?;
         self.map(from, len, prot, Backing::Anon);
         Ok(())
