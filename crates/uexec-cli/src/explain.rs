@@ -72,19 +72,20 @@ pub(crate) fn explain(args: Explain, envp: Vec<Vec<u8>>) -> u8 {
     } else if let (Some(first), Some(name)) = (argv.first_mut(), &args.argv0) {
         *first = name.as_bytes().to_vec();
     }
-    let explained = Explained::new(request(program, argv, envp), host);
+    let mut explained = Explained::new(request(program, argv, envp), host);
     let printed = if args.json {
         writeln!(std::io::stdout(), "{}", json::text(&explained))
     } else {
         let text = human::text(&explained, args.verbose);
         anstream::stdout().write_all(text.as_bytes())
     };
-    let stack = || match (&args.stack, &explained.result) {
-        (Some(path), Ok(plan)) => std::fs::write(path, plan.stack_bytes()),
+    let starts = explained.starts();
+    let written = printed.and_then(|()| match (&args.stack, &explained.result) {
+        (Some(path), Ok(plan)) => std::fs::write(path, plan.stack_bytes(&mut explained.host)),
         _ => Ok(()),
-    };
-    match printed.and_then(|()| stack()) {
-        Ok(()) => u8::from(!explained.starts()),
+    });
+    match written {
+        Ok(()) => u8::from(!starts),
         Err(error) => {
             eprintln!("uexec: {error}");
             OWN_FAILURE

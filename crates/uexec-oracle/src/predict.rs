@@ -44,6 +44,8 @@ pub fn by_library(exec: &Exec, host: &Host) -> Verdict {
         match state {
             State::Personality(bits) => facts.personality |= *bits as u32,
             State::Limit(RLIMIT_STACK, soft) => facts.limits.stack = *soft,
+            // A soft limit of 0 leaves the hard one to the kernel, which is this process's.
+            State::Limit(RLIMIT_DATA, 0) => facts.limits.data = hard_data_limit(),
             State::Limit(RLIMIT_DATA, soft) => facts.limits.data = *soft,
             State::Limit(RLIMIT_AS, soft) => facts.limits.address_space = *soft,
             _ => {}
@@ -58,16 +60,21 @@ pub fn by_library(exec: &Exec, host: &Host) -> Verdict {
         ..uexec_core::Exec::default()
     };
     match uexec_core::plan(request, &mut host, &KERNEL_FORMATS) {
-        Ok(plan) => of_plan(&plan, &host),
+        Ok(plan) => of_plan(&plan, host),
         Err(error) => of_error(&error),
     }
+}
+
+fn hard_data_limit() -> u64 {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Data);
+    limit.maximum.unwrap_or(u64::MAX)
 }
 
 fn of_error(error: &ExecError) -> Verdict {
     Verdict::Refused(error.errno())
 }
 
-fn of_plan(plan: &Plan, host: &Host) -> Verdict {
+fn of_plan(plan: &Plan, mut host: Host) -> Verdict {
     if plan.death.is_some() {
         return Verdict::Dies(libc::SIGSEGV);
     }
@@ -85,9 +92,10 @@ fn of_plan(plan: &Plan, host: &Host) -> Verdict {
         },
         path: name(v),
     };
+    let maps = plan.vmas.iter().map(map).chain(vsyscall()).collect();
     let mm = &plan.mm;
     Verdict::Starts(Box::new(Start {
-        maps: plan.vmas.iter().map(map).chain(vsyscall()).collect(),
+        maps,
         auxv: plan.auxv.0.iter().copied().chain([(0, 0)]).collect(),
         rip: plan.registers.rip,
         rsp: plan.registers.rsp,
@@ -103,7 +111,7 @@ fn of_plan(plan: &Plan, host: &Host) -> Verdict {
             env_start: mm.env_start,
             env_end: mm.env_end,
         },
-        stack: plan.stack_bytes(),
+        stack: plan.stack_bytes(&mut host),
         comm: Some(text(&plan.comm)),
         randomized: Some(plan.personality & ADDR_NO_RANDOMIZE == 0),
     }))
@@ -153,7 +161,10 @@ pub fn by_command(exec: &Exec, uexec: &Path, folder: &Path) -> io::Result<Verdic
     let status = crate::launch::run(&asked)?;
     let answer = std::fs::read(&said)?;
     let json: Value = serde_json::from_slice(&answer).map_err(|e| {
-        io::Error::other(format!("explain gave {status}: {e}: {}", String::from_utf8_lossy(&answer)))
+        io::Error::other(format!(
+            "explain gave {status}: {e}: {}",
+            String::from_utf8_lossy(&answer)
+        ))
     })?;
     let verdict = of_json(&json, std::fs::read(&stack)?)
         .ok_or_else(|| io::Error::other(format!("not understood: {json}")))?;

@@ -136,7 +136,10 @@ impl Loader<'_> {
             let at = bias.unwrap_or(hint).wrapping_add(s.p_vaddr);
             let got = self.segment(object, s, at, how, total).map_err(fail)?;
             if got >= self.mm.task_size {
-                return Err(fail(Reason::BeyondTaskSize { what: "address", value: got }));
+                // The kernel's loop ends here with an address that it takes for the base, as it is
+                // no errno (`load_elf_interp`, 6.18). Only a segment without bytes gets this far.
+                bias = Some(got);
+                break;
             }
             total = 0;
             let bias = *bias.get_or_insert(got.wrapping_sub(page_down(s.p_vaddr)));
@@ -198,7 +201,9 @@ impl Loader<'_> {
     ) -> Result<u64, Reason> {
         let po = s.p_vaddr % PAGE;
         let offset = s.p_offset.wrapping_sub(po);
-        let reserve = page_up(total).max(len);
+        // With a `p_vaddr` near 2^64 the total wraps, and may be less than this very segment or
+        // nothing at all (`elf_map`, 6.18).
+        let reserve = if total == 0 { len } else { page_up(total) };
         if !offset.is_multiple_of(PAGE) {
             let Segment { p_offset, p_vaddr, .. } = *s;
             return Err(Reason::OffsetIncongruent { p_offset, p_vaddr });
@@ -221,7 +226,7 @@ impl Loader<'_> {
             // The whole reservation replaced what was there; its tail is then unmapped.
             self.unmap(start.wrapping_add(len), reserve - len);
         }
-        self.map(start, len, prot, backing);
+        self.map(start, len.min(reserve), prot, backing);
         Ok(start)
     }
 

@@ -76,7 +76,8 @@ impl Sides {
         let mut differences = Vec::new();
         for (who, prediction) in [("library", &library), ("command", &command)] {
             let Some(prediction) = prediction else { continue };
-            differences.extend(kernel.differences(prediction).iter().map(|d| format!("{who}: {d}")));
+            differences
+                .extend(kernel.differences(prediction).iter().map(|d| format!("{who}: {d}")));
         }
         let verdict = match &kernel {
             Verdict::Starts(_) => "starts".to_owned(),

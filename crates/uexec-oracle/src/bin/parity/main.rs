@@ -51,9 +51,7 @@ fn run(mut args: Args) -> io::Result<bool> {
         let mut rng = Rng::of_case(args.seed, case);
         let kind = args.only.unwrap_or_else(|| args::Kind::draw(&mut rng));
         let ask_command = args.command_every != 0 && case.is_multiple_of(args.command_every);
-        let (what, held) = (String::new(), Vec::new());
-        let maker = make::Maker { rng, bases: &bases, dir: dir.clone(), root, what, held };
-        let made = maker.make(kind)?;
+        let made = make::Maker::new(rng, &bases, &dir, root).make(kind)?;
         let found = sides.compare(&made.exec, host, ask_command, &dir)?;
         let again = format!("--seed {} --first {case} --cases 1", args.seed);
         let only = args.only.map_or(String::new(), |k| format!(" --only {k:?}").to_lowercase());

@@ -44,9 +44,18 @@ pub(crate) struct Maker<'a> {
     pub(crate) root: bool,
     pub(crate) what: String,
     pub(crate) held: Vec<File>,
+    /// Started as usual, without other limits: whether a program fits into them is a matter of
+    /// chance when a set-id bit brings randomisation back, and `uexec explain`, which is asked in
+    /// another user's place, has to start itself.
+    pub(crate) plain: bool,
 }
 
-impl Maker<'_> {
+impl<'a> Maker<'a> {
+    pub(crate) fn new(rng: Rng, bases: &'a Bases, dir: &Path, root: bool) -> Maker<'a> {
+        let (what, held, dir) = (String::new(), Vec::new(), dir.to_owned());
+        Maker { rng, bases, dir, root, what, held, plain: false }
+    }
+
     /// Makes the files of one case.
     pub(crate) fn make(mut self, kind: Kind) -> io::Result<Case> {
         std::fs::create_dir_all(&self.dir)?;

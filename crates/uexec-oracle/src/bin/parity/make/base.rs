@@ -35,7 +35,11 @@ impl Bases {
         let builds: [(&str, &str, &[&str]); 6] = [
             ("static", START, &["-static", "-no-pie", "-nostdlib"]),
             ("static-pie", START, &["-static-pie", "-fPIE", "-nostdlib"]),
-            ("aligned", START, &["-static-pie", "-fPIE", "-nostdlib", "-Wl,-z,max-page-size=0x200000"]),
+            (
+                "aligned",
+                START,
+                &["-static-pie", "-fPIE", "-nostdlib", "-Wl,-z,max-page-size=0x200000"],
+            ),
             ("no-pie", MAIN, &["-no-pie"]),
             ("pie", MAIN, &["-pie", "-fPIE"]),
             ("static-libc", MAIN, &["-static"]),

@@ -29,7 +29,10 @@ pub(crate) fn with_interp(m: &mut Maker<'_>) -> io::Result<Exec> {
     };
     let path = match m.rng.below(12) {
         0..=4 => {
-            let mut bytes = draw(&mut m.rng).to_bytes();
+            let interp = draw(&mut m.rng);
+            m.tell("interpreter:");
+            tell(m, &interp);
+            let mut bytes = interp.to_bytes();
             if m.rng.percent(30) {
                 let told = mutate::fields(&mut m.rng, &mut bytes);
                 m.tell(format!("interpreter: {told}"));
@@ -60,14 +63,18 @@ pub(crate) fn with_interp(m: &mut Maker<'_>) -> io::Result<Exec> {
     finish(m, &elf, 5)
 }
 
-/// Writes it, some with header fields changed.
-fn finish(m: &mut Maker<'_>, elf: &Elf, percent: u64) -> io::Result<Exec> {
+fn tell(m: &mut Maker<'_>, elf: &Elf) {
     for (i, p) in elf.phdrs.iter().enumerate() {
         let Phdr { p_type, p_flags, p_offset, p_vaddr, p_filesz, p_memsz, p_align, .. } = *p;
         m.tell(format!(
             "phdr[{i}] {p_type:x} {p_flags} {p_offset:#x} {p_vaddr:#x} {p_filesz:#x} {p_memsz:#x} {p_align:#x}"
         ));
     }
+}
+
+/// Writes it, some with header fields changed.
+fn finish(m: &mut Maker<'_>, elf: &Elf, percent: u64) -> io::Result<Exec> {
+    tell(m, elf);
     let mut bytes = elf.to_bytes();
     if m.rng.percent(percent) {
         let told = mutate::fields(&mut m.rng, &mut bytes);

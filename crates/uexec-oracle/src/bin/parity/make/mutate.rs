@@ -46,7 +46,8 @@ pub(crate) fn short(m: &mut Maker<'_>) -> io::Result<Exec> {
 fn numbers(bytes: &[u8]) -> Vec<u64> {
     let count = half(bytes, 56).min(16);
     let places = (0..count).flat_map(|i| (0..6).map(move |f| EHDR + i * PHDR + 8 + f * 8));
-    let mut all: Vec<u64> = [24, 32, 40].into_iter().chain(places).map(|at| word(bytes, at)).collect();
+    let mut all: Vec<u64> =
+        [24, 32, 40].into_iter().chain(places).map(|at| word(bytes, at)).collect();
     all.push(bytes.len() as u64);
     // Sums matter as much as the numbers: ends of segments.
     let ends: Vec<u64> =
@@ -118,9 +119,8 @@ fn header(rng: &mut Rng, bytes: &mut [u8]) -> String {
 }
 
 fn phdr(rng: &mut Rng, bytes: &mut [u8]) -> String {
-    const NAMES: [&str; 8] = [
-        "p_type", "p_flags", "p_offset", "p_vaddr", "p_paddr", "p_filesz", "p_memsz", "p_align",
-    ];
+    const NAMES: [&str; 8] =
+        ["p_type", "p_flags", "p_offset", "p_vaddr", "p_paddr", "p_filesz", "p_memsz", "p_align"];
     let count = half(bytes, 56).clamp(1, 20) as u64;
     // Most headers are of no interest to the kernel; half the time one that is.
     let kind = |i: &u64| word(bytes, EHDR + *i as usize * PHDR) as u32;

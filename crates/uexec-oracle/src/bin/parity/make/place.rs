@@ -59,9 +59,22 @@ pub(crate) fn place(m: &mut Maker<'_>) -> io::Result<Exec> {
         }
         _ => {
             let odd: [&str; 16] = [
-                "", ".", "..", "/", "//", "./", "/dev/null", "/dev/zero", "/proc/version",
-                "/proc/self/fd", "/sys/kernel/mm/transparent_hugepage/enabled", "/nowhere",
-                "/nowhere/at/all", "/bin/true/", "/etc/passwd", "/bin/../bin/true",
+                "",
+                ".",
+                "..",
+                "/",
+                "//",
+                "./",
+                "/dev/null",
+                "/dev/zero",
+                "/proc/version",
+                "/proc/self/fd",
+                "/sys/kernel/mm/transparent_hugepage/enabled",
+                "/nowhere",
+                "/nowhere/at/all",
+                "/bin/true/",
+                "/etc/passwd",
+                "/bin/../bin/true",
             ];
             (*m.rng.pick(&odd)).into()
         }
@@ -99,6 +112,7 @@ fn long(m: &mut Maker<'_>, prog: &Path) -> PathBuf {
 
 /// Modes, owners and capabilities of the program, by root or by nobody.
 fn permissions(m: &mut Maker<'_>) -> io::Result<Exec> {
+    m.plain = true;
     let rng = &mut m.rng;
     let mut mode = (rng.word() & 0o777) as u32;
     if rng.percent(40) {

@@ -18,8 +18,7 @@ const MIB: u64 = 1 << 20;
 
 /// Adds all that to a start; plain for most cases, as two odd things hide each other.
 pub(crate) fn dress(m: &mut Maker<'_>, mut exec: Exec, kind: Kind) -> Exec {
-    if exec.states.iter().any(|s| matches!(s, State::Ids(_))) {
-        // Predicted by the command, which has to start itself by the same limits.
+    if m.plain {
         return exec;
     }
     let rng = &mut m.rng;
