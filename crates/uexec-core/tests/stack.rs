@@ -16,7 +16,9 @@ fn vector() -> Plan {
 
 fn word(plan: &Plan, addr: u64) -> u64 {
     let at = (addr - plan.registers.rsp) as usize;
-    u64::from_le_bytes(plan.stack_bytes(&mut common::Mem::default())[at..at + 8].try_into().unwrap())
+    u64::from_le_bytes(
+        plan.stack_bytes(&mut common::Mem::default())[at..at + 8].try_into().unwrap(),
+    )
 }
 
 fn bytes(plan: &Plan, addr: u64, len: usize) -> Vec<u8> {
@@ -179,7 +181,7 @@ fn elf_34_strings_replaced_by_a_segment() {
 }
 
 #[test]
-fn dead_plans_have_no_stack_bytes(&mut common::Mem::default()) {
+fn dead_plans_have_no_stack_bytes() {
     let mut mem = dynamic();
     mem.facts.limits.stack = 4096;
     let exec = Exec { argv: vec![vec![b'a'; 4000]], ..Exec::new("./dyn") };
