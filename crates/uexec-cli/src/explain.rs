@@ -112,16 +112,17 @@ pub(crate) fn explain(args: Explain, envp: Vec<Vec<u8>>) -> u8 {
         let text = human::text(&mut explained, args.verbose);
         anstream::stdout().write_all(text.as_bytes())
     };
-    let stack = || match (&args.stack, &explained.result) {
-        (Some(path), Ok(plan)) => std::fs::write(path, plan.stack_bytes()),
+    let starts = explained.starts();
+    let written = printed.and_then(|()| match (&args.stack, &explained.result) {
+        (Some(path), Ok(plan)) => std::fs::write(path, plan.stack_bytes(&mut explained.host)),
         _ => Ok(()),
-    };
-    let pictures = || match (&args.svg, &args.html) {
+    });
+    let drawn = written.and_then(|()| match (&args.svg, &args.html) {
         (None, None) => Ok(()),
-        (svg, html) => picture::write(&exec, &explained, svg.as_deref(), html.as_deref()),
-    };
-    match printed.and_then(|()| stack()).and_then(|()| pictures()) {
-        Ok(()) => u8::from(!explained.starts()),
+        (svg, html) => picture::write(&exec, &mut explained, svg.as_deref(), html.as_deref()),
+    });
+    match drawn {
+        Ok(()) => u8::from(!starts),
         Err(error) => {
             eprintln!("uexec: {error}");
             OWN_FAILURE

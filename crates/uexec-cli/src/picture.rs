@@ -23,7 +23,7 @@ mod svg;
 /// Writes the pictures asked for; `-` is standard output.
 pub(crate) fn write(
     exec: &Exec,
-    explained: &Explained,
+    explained: &mut Explained,
     svg: Option<&Path>,
     html: Option<&Path>,
 ) -> std::io::Result<()> {

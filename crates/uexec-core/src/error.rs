@@ -171,6 +171,8 @@ pub enum Reason {
     InterpType { e_type: u16 },
     NoAddressSpace { addr: u64, len: u64 },
     Rlimit { which: &'static str, need: u64, limit: u64 },
+    Overcommit { need: u64, limit: u64 },
+    MapCount { limit: u64 },
     BssBeyondEof { addr: u64 },
     StackGrow { need: u64, limit: u64 },
     StackOverwritten { addr: u64 },

@@ -4,9 +4,11 @@
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-use crate::abi::{PAGE, PMD_SIZE, STACK_GUARD_GAP, TASK_SIZE_4LEVEL, page_down, page_up};
+use crate::abi::{PAGE, STACK_GUARD_GAP, TASK_SIZE_4LEVEL, page_down, page_up};
 use crate::error::Reason;
 use crate::world::{FileId, Limits};
+
+mod search;
 
 bitflags::bitflags! {
     /// Permissions of a mapping: the bits of `PROT_*` (`mmap(2)`).
@@ -106,6 +108,10 @@ pub struct Mm {
     pub search_min: u64,
     /// Where the search upwards starts when none downwards has found room.
     pub legacy_base: u64,
+    /// Most bytes of memory that one request may promise (`vm.overcommit_memory`).
+    pub commit_limit: u64,
+    /// Most mappings there may be before another one (`vm.max_map_count`).
+    pub max_map_count: u64,
     limits: Limits,
 }
 
@@ -127,6 +133,8 @@ impl Mm {
             min_addr,
             search_min: PAGE.max(page_up(min_addr)),
             legacy_base: page_up(task_size.min(TASK_SIZE_4LEVEL) / 3),
+            commit_limit: u64::MAX,
+            max_map_count: u64::MAX,
             limits,
         }
     }
@@ -157,7 +165,8 @@ impl Mm {
     ///
     /// # Errors
     /// [`Reason::NoAddressSpace`] `ENOMEM`, [`Reason::BelowMmapMin`] `EPERM`,
-    /// [`Reason::Collision`] `EEXIST`, [`Reason::Rlimit`] `ENOMEM`.
+    /// [`Reason::Collision`] `EEXIST`, [`Reason::Rlimit`], [`Reason::Overcommit`] and
+    /// [`Reason::MapCount`] `ENOMEM`.
     pub fn map(
         &mut self,
         place: Place,
@@ -189,6 +198,9 @@ impl Mm {
         };
         if size == 0 || size > self.task_size {
             return Err(Reason::NoAddressSpace { addr: asked, len });
+        }
+        if self.vmas.len() as u64 > self.max_map_count {
+            return Err(Reason::MapCount { limit: self.max_map_count });
         }
         let start = match place {
             Place::Fixed(a) | Place::FixedNoReplace(a) => {
@@ -243,6 +255,15 @@ impl Mm {
                 let limit = self.limits.data;
                 return Err(Reason::Rlimit { which: "RLIMIT_DATA", need: data, limit });
             }
+            // Only a file mapping takes off what it replaces, here, too.
+            let promised = match backing {
+                Backing::File { .. } => replaced(|v| v.prot.contains(Prot::WRITE)),
+                _ => 0,
+            };
+            let (need, limit) = (size.saturating_sub(promised), self.commit_limit);
+            if need > limit {
+                return Err(Reason::Overcommit { need, limit });
+            }
         }
         Ok(start)
     }
@@ -254,76 +275,6 @@ impl Mm {
             .sum()
     }
 
-    /// Room at the hint, if it is free there.
-    fn at_hint(&self, hint: u64, size: u64) -> Option<u64> {
-        let free = hint != 0
-            && hint <= self.task_size - size
-            && self
-                .vmas
-                .get(self.first_above(hint))
-                .is_none_or(|v| hint + size <= v.start_with_gap());
-        free.then_some(hint)
-    }
-
-    /// The kernel's search for `size` bytes: the hint, or STK-35.
-    #[must_use]
-    pub fn search(&self, hint: u64, size: u64) -> Option<u64> {
-        if size > self.task_size {
-            return None;
-        }
-        if let Some(at) = self.at_hint(hint, size) {
-            return Some(at);
-        }
-        if self.bottom_up {
-            return self.search_up(self.mmap_base, size);
-        }
-        self.search_down(size).or_else(|| self.search_up(self.legacy_base, size))
-    }
-
-    fn search_down(&self, size: u64) -> Option<u64> {
-        let low = self.search_min;
-        let mut top = self.mmap_base;
-        for v in self.vmas.iter().rev() {
-            if v.start >= self.mmap_base {
-                top = top.min(v.start_with_gap());
-                continue;
-            }
-            let floor = v.end.max(low);
-            if top >= floor && top - floor >= size {
-                return Some(top - size);
-            }
-            top = top.min(v.start_with_gap());
-        }
-        (top >= low && top - low >= size).then(|| top - size)
-    }
-
-    fn search_up(&self, base: u64, size: u64) -> Option<u64> {
-        let mut at = base.max(self.search_min);
-        for v in self.vmas.iter().skip(self.first_above(at)) {
-            if v.start_with_gap() >= at && v.start_with_gap() - at >= size {
-                return Some(at);
-            }
-            at = at.max(v.end);
-        }
-        // Addresses above 2^47 are only found by a hint up there (STK-35).
-        let end = self.task_size.min(TASK_SIZE_4LEVEL);
-        (at <= end && end - at >= size).then_some(at)
-    }
-
-    /// ELF-48: a large file mapping goes to a 2 MiB boundary of its file offset.
-    fn search_huge(&self, hint: u64, size: u64, offset: u64) -> Option<u64> {
-        let aligned = offset.checked_next_multiple_of(PMD_SIZE)?;
-        if offset.checked_add(size)?.checked_sub(aligned)? < PMD_SIZE {
-            return None;
-        }
-        let r = self.search(hint, size.checked_add(PMD_SIZE)?)?;
-        if r == hint {
-            return Some(r);
-        }
-        let d = offset.wrapping_sub(r) % PMD_SIZE;
-        Some(if d == 0 && !self.bottom_up { r + PMD_SIZE } else { r + d })
-    }
-
     /// Puts a mapping in, in place of whatever was there.
     pub fn insert(&mut self, vma: Vma) {
         if vma.start >= vma.end {
@@ -331,9 +282,12 @@ impl Mm {
         }
         self.unmap(vma.start, vma.end);
         let mut at = self.vmas.partition_point(|v| v.end <= vma.start);
+        let bss = vma.backing == Backing::Anon && !vma.grows_down;
         self.vmas.insert(at, vma);
-        // Merge with what continues it on either side.
-        if let Some([a, b]) = self.vmas.get(at..at + 2)
+        // Merge with what continues it on either side; memory that is asked for as bss is
+        // (`vm_brk_flags`, 6.18), only with what is before it.
+        if !bss
+            && let Some([a, b]) = self.vmas.get(at..at + 2)
             && a.continues(b)
         {
             self.merge(at);

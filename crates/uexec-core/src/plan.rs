@@ -10,6 +10,7 @@ use crate::image::Image;
 use crate::mm::{Backing, Prot, Vma};
 use crate::stack::Stack;
 use crate::story::{Link, Story};
+use crate::world::World;
 
 /// One operation. All before [`Op::PointOfNoReturn`] can still be undone; nothing after it can
 /// fail but by killing the process.
@@ -157,25 +158,60 @@ impl Plan {
         self.ops.iter().position(|op| *op == Op::PointOfNoReturn).unwrap_or(self.ops.len())
     }
 
-    /// The bytes of the first stack, from `rsp` to its end; none when the process dies.
+    /// What `/proc/PID/maps` calls a mapping that is no file: `[heap]` before `[stack]`, whatever
+    /// lies where the break or the stack starts (`proc_pid_maps(5)`); empty for a nameless one.
     #[must_use]
-    pub fn stack_bytes(&self) -> Vec<u8> {
-        let (start, end) = (self.registers.rsp, self.stack.end);
-        if self.death.is_some() {
-            return Vec::new();
+    pub fn name_of<'a>(&self, vma: &'a Vma) -> &'a str {
+        let MmFields { start_brk, brk, start_stack, .. } = self.mm;
+        match &vma.backing {
+            Backing::Special(name) => name,
+            Backing::Anon if vma.start < brk && vma.end > start_brk => "[heap]",
+            Backing::Anon if vma.start <= start_stack && vma.end >= start_stack => "[stack]",
+            Backing::Anon | Backing::File { .. } => "",
         }
-        let mut out = alloc::vec![0; usize::try_from(end.saturating_sub(start)).unwrap_or(0)];
-        for op in &self.ops {
-            let Op::Copy { addr, bytes } = op else { continue };
-            // What a dropped argument left may begin below the tables.
-            let below = usize::try_from(start.saturating_sub(*addr)).unwrap_or(usize::MAX);
-            let at = usize::try_from(addr.saturating_sub(start)).unwrap_or(usize::MAX);
-            if let Some(bytes) = bytes.get(below..)
-                && let Some(to) = out.get_mut(at..at.saturating_add(bytes.len()))
-            {
-                to.copy_from_slice(bytes);
-            }
-        }
-        out
     }
+
+    /// The bytes of the first stack, from `rsp` to its end; none when the process dies. Files are
+    /// only read where a segment lies in the stack's place.
+    #[must_use]
+    pub fn stack_bytes(&self, world: &mut dyn World) -> Vec<u8> {
+        match self.death {
+            Some(_) => Vec::new(),
+            None => memory(&self.ops, self.registers.rsp, self.stack.end, world),
+        }
+    }
+}
+
+/// What stands in memory from `start` to `end` after these operations; zeros where nothing does.
+pub(crate) fn memory(ops: &[Op], start: u64, end: u64, world: &mut dyn World) -> Vec<u8> {
+    let mut out = alloc::vec![0; usize::try_from(end.saturating_sub(start)).unwrap_or(0)];
+    for op in ops {
+        let (addr, len) = match op {
+            Op::Copy { addr, bytes } => (*addr, bytes.len() as u64),
+            Op::Map { addr, len, grows_down: false, .. } | Op::Zero { addr, len } => (*addr, *len),
+            _ => continue,
+        };
+        let (from, to) = (addr.max(start), addr.saturating_add(len).min(end));
+        if from >= to {
+            continue;
+        }
+        let Some(part) = out.get_mut((from - start) as usize..(to - start) as usize) else {
+            continue;
+        };
+        let skipped = from - addr;
+        match op {
+            Op::Copy { bytes, .. } => {
+                if let Some(bytes) = bytes.get(skipped as usize..skipped as usize + part.len()) {
+                    part.copy_from_slice(bytes);
+                }
+            }
+            Op::Map { backing: Backing::File { file, offset }, .. } => {
+                part.fill(0);
+                // What cannot be read reads as zero here; whether it may be touched is not asked.
+                let _ = world.read_at(*file, offset.saturating_add(skipped), part);
+            }
+            _ => part.fill(0),
+        }
+    }
+    out
 }

@@ -55,7 +55,9 @@ impl Reason {
             | StackOverwritten { .. } => Errno::EINVAL,
             Collision { .. } => Errno::EEXIST,
             BelowMmapMin { .. } | InterpType { .. } => Errno::EPERM,
-            NoAddressSpace { .. } | Rlimit { .. } => Errno::ENOMEM,
+            NoAddressSpace { .. } | Rlimit { .. } | Overcommit { .. } | MapCount { .. } => {
+                Errno::ENOMEM
+            }
             BssBeyondEof { .. } | StackGrow { .. } => Errno::EFAULT,
             NotOfThisHost { .. } => Errno::ENOSYS,
         }
@@ -118,6 +120,8 @@ impl Reason {
             BelowMmapMin { addr, min } => format!("address {addr:#x} lies below vm.mmap_min_addr ({min:#x})"),
             InterpType { e_type } => format!("the interpreter's e_type is {e_type}, neither ET_EXEC nor ET_DYN"),
             NoAddressSpace { addr, len } => format!("{len:#x} bytes at {addr:#x} do not fit into the address space"),
+            Overcommit { need, limit } => format!("it asks for {need} bytes of memory at once, and the system promises at most {limit}"),
+            MapCount { limit } => format!("it has more than {limit} mappings"),
             Rlimit { which, need, limit } => format!("{need} bytes are needed; {which} is {limit}"),
             BssBeyondEof { addr } => format!("the bytes to clear at {addr:#x} lie in a page beyond the end of the file"),
             StackGrow { need, limit } => format!("the stack must grow to {need} bytes; {limit} are possible"),
@@ -190,6 +194,8 @@ impl Reason {
             }
             BelowMmapMin { .. } => "link it higher, or lower vm.mmap_min_addr",
             Rlimit { .. } => "raise the limit with ulimit",
+            Overcommit { .. } => "ask for less, add swap, or set vm.overcommit_memory to 1",
+            MapCount { .. } => "raise vm.max_map_count",
             StackGrow { .. } => "raise ulimit -s or ulimit -v",
             NotOfThisHost { .. } => "",
             Host { .. } => "",
@@ -244,7 +250,7 @@ impl Reason {
             Collision { .. } => "ELF-34",
             BelowMmapMin { .. } => "ELF-47",
             InterpType { .. } | NoLoadSegments => "ELF-53",
-            NoAddressSpace { .. } | Rlimit { .. } => "ELF-42",
+            NoAddressSpace { .. } | Rlimit { .. } | Overcommit { .. } | MapCount { .. } => "ELF-42",
             BssBeyondEof { .. } => "ELF-41",
             StackGrow { .. } => "STK-13",
             StackOverwritten { .. } => "ELF-34",

@@ -9,7 +9,7 @@ use crate::auxv::Auxv;
 use crate::error::{Reason, Refusal, Stage};
 use crate::layout::{Layout, refuse};
 use crate::mm::{Backing, Mm, Prot, Vma};
-use crate::plan::Op;
+use crate::plan::{Op, memory};
 use crate::world::{Facts, World};
 
 /// Addresses of the first stack.
@@ -226,7 +226,7 @@ fn strings_in_memory(
     let image = match mm.overlapping(at, stack.end).all(|v| v.grows_down) {
         true => image,
         false => {
-            replaced = memory_now(stack, image, world, mm, ops);
+            replaced = memory_now(stack, world, mm, ops);
             &replaced
         }
     };
@@ -248,40 +248,26 @@ fn strings_in_memory(
 
 /// The bytes from the strings to the end of the stack as the operations so far leave them, up to
 /// the first that cannot be read (ELF-34).
-fn memory_now(stack: &Stack, image: &[u8], world: &mut dyn World, mm: &Mm, ops: &[Op]) -> Vec<u8> {
+fn memory_now(stack: &Stack, world: &mut dyn World, mm: &Mm, ops: &[Op]) -> Vec<u8> {
     let low = stack.args;
-    let mut bytes = image.to_vec();
-    bytes.resize(usize::try_from(stack.end - low).unwrap_or(0), 0);
-    let mut readable = stack.end;
-    for op in ops {
-        let (addr, len, backing) = match op {
-            Op::Map { addr, len, backing, grows_down: false, .. } => (*addr, *len, backing),
-            Op::Zero { addr, len } => (*addr, *len, &Backing::Anon),
-            _ => continue,
-        };
-        let (from, to) = (addr.max(low), addr.saturating_add(len).min(stack.end));
-        if from >= to {
-            continue;
-        }
-        let Some(part) = bytes.get_mut((from - low) as usize..(to - low) as usize) else {
-            continue;
-        };
-        part.fill(0);
-        if let Backing::File { file, offset } = backing {
-            let offset = offset.saturating_add(from - addr);
-            let read = world.read_at(*file, offset, part).unwrap_or(0) as u64;
-            if page_up(from + read) < to {
-                readable = readable.min(page_up(from + read));
-            }
-        }
-    }
+    let mut bytes = memory(ops, low, stack.end, world);
     let mut at = low;
-    while at < readable {
+    while at < stack.end {
         match mm.find(at) {
-            Some(v) if v.prot.contains(Prot::READ) => at = v.end,
-            _ => readable = at,
+            Some(v) if v.prot.contains(Prot::READ) => at = v.end.min(file_end(v, world)),
+            _ => break,
+        }
+        if mm.find(at).is_some_and(|v| v.start < at) {
+            break;
         }
     }
-    bytes.truncate(usize::try_from(readable - low).unwrap_or(0));
+    bytes.truncate(usize::try_from(at.min(stack.end) - low).unwrap_or(0));
     bytes
+}
+
+/// The first address of a mapping behind the page that its file ends in; touching it is `SIGBUS`.
+fn file_end(v: &Vma, world: &mut dyn World) -> u64 {
+    let Backing::File { file, offset } = v.backing else { return u64::MAX };
+    let size = world.stat(file).map_or(0, |s| s.size);
+    v.start.saturating_add(page_up(size).saturating_sub(offset))
 }

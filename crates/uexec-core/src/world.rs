@@ -86,6 +86,8 @@ pub enum Sysctl {
     LegacyVaLayout,
     /// `fs.suid_dumpable`.
     SuidDumpable,
+    /// `vm.max_map_count`; only asked for programs with hundreds of mappings.
+    MaxMapCount,
 }
 
 /// The questions. Every answer may differ from call to call; the core asks each at most once per
@@ -127,6 +129,12 @@ pub trait World {
 
     /// A kernel setting.
     fn sysctl(&mut self, which: Sysctl) -> u64;
+
+    /// Most bytes of private writable memory that one request may ask for
+    /// (`vm.overcommit_memory`); only asked when a program wants a lot.
+    fn commit_limit(&mut self) -> u64 {
+        u64::MAX
+    }
 
     /// Name of the directory entry the file was reached by; only asked for execs by descriptor
     /// (PIPE-30).

@@ -12,7 +12,7 @@ fn world(script: impl Into<Vec<u8>>) -> Mem {
 
 /// The arguments as the program finds them.
 fn argv(plan: &Plan) -> Vec<String> {
-    let bytes = plan.stack_bytes();
+    let bytes = plan.stack_bytes(&mut common::Mem::default());
     let start = (plan.mm.arg_start - plan.registers.rsp) as usize;
     let end = (plan.mm.arg_end - plan.registers.rsp) as usize;
     let text = String::from_utf8_lossy(&bytes[start..end]).into_owned();

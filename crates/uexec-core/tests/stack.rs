@@ -16,12 +16,14 @@ fn vector() -> Plan {
 
 fn word(plan: &Plan, addr: u64) -> u64 {
     let at = (addr - plan.registers.rsp) as usize;
-    u64::from_le_bytes(plan.stack_bytes()[at..at + 8].try_into().unwrap())
+    u64::from_le_bytes(
+        plan.stack_bytes(&mut common::Mem::default())[at..at + 8].try_into().unwrap(),
+    )
 }
 
 fn bytes(plan: &Plan, addr: u64, len: usize) -> Vec<u8> {
     let at = (addr - plan.registers.rsp) as usize;
-    plan.stack_bytes()[at..at + len].to_vec()
+    plan.stack_bytes(&mut common::Mem::default())[at..at + len].to_vec()
 }
 
 #[test]
@@ -183,5 +185,5 @@ fn dead_plans_have_no_stack_bytes() {
     let mut mem = dynamic();
     mem.facts.limits.stack = 4096;
     let exec = Exec { argv: vec![vec![b'a'; 4000]], ..Exec::new("./dyn") };
-    assert!(mem.plan(exec).unwrap().stack_bytes().is_empty());
+    assert!(mem.plan(exec).unwrap().stack_bytes(&mut common::Mem::default()).is_empty());
 }

@@ -143,6 +143,30 @@ pub(crate) fn cap_sets(possible: u64) -> (u64, u64) {
     (bounding, ambient)
 }
 
+/// What one request for memory may at most be, in bytes, under this `vm.overcommit_memory`
+/// (`__vm_enough_memory`, `mm/util.c`, 6.18).
+pub(crate) fn commit_limit(setting: Option<u64>) -> u64 {
+    match setting.unwrap_or(0) {
+        0 => {
+            let info = rustix::system::sysinfo();
+            let all = u64::from(info.totalram).saturating_add(info.totalswap);
+            all.saturating_mul(u64::from(info.mem_unit).max(1))
+        }
+        1 => u64::MAX,
+        // What is left now; the kernel also keeps a reserve for root and for the user.
+        _ => {
+            let text = crate::host::read_file(c"/proc/meminfo");
+            let text = String::from_utf8_lossy(&text);
+            let kib = |name: &str| -> Option<u64> {
+                let rest = text.lines().find_map(|l| l.strip_prefix(name))?;
+                rest.split_whitespace().next()?.parse().ok()
+            };
+            let left = kib("CommitLimit:").zip(kib("Committed_AS:"));
+            left.map_or(u64::MAX, |(limit, used)| limit.saturating_sub(used) << 10)
+        }
+    }
+}
+
 /// Draws from the kernel's random numbers.
 pub(crate) fn random_entropy() -> Entropy {
     let mut bytes = [0u8; 64];

@@ -33,7 +33,7 @@ pub struct Host {
     /// Where all paths start, instead of this process's root.
     root: Option<OwnedFd>,
     /// Kernel settings already read, in the order of [`Sysctl`].
-    settings: [Option<u64>; 5],
+    settings: [Option<u64>; 6],
 }
 
 /// An open file.
@@ -72,7 +72,7 @@ impl Host {
             caps: OnceCell::new(),
             moved: false,
             root: None,
-            settings: [None; 5],
+            settings: [None; 6],
         }
     }
 
@@ -297,6 +297,7 @@ impl World for Host {
             Sysctl::MmapMinAddr => (c"/proc/sys/vm/mmap_min_addr", 65_536),
             Sysctl::LegacyVaLayout => (c"/proc/sys/vm/legacy_va_layout", 0),
             Sysctl::SuidDumpable => (c"/proc/sys/fs/suid_dumpable", 0),
+            Sysctl::MaxMapCount => (c"/proc/sys/vm/max_map_count", 65_530),
         };
         let known = &mut self.settings[which as usize];
         *known.get_or_insert_with(|| read_number(path).unwrap_or(default))
@@ -305,6 +306,10 @@ impl World for Host {
     fn cap_sets(&mut self) -> (u64, u64) {
         let possible = self.facts.creds.permitted & self.facts.creds.inheritable;
         *self.caps.get_or_init(|| facts::cap_sets(possible))
+    }
+
+    fn commit_limit(&mut self) -> u64 {
+        facts::commit_limit(read_number(c"/proc/sys/vm/overcommit_memory"))
     }
 
     fn dentry_name(&mut self, file: FileId) -> Option<Vec<u8>> {

@@ -5,6 +5,8 @@
 //!   that makes it ([`state`]).
 //! * [`trace`] carries it out under `ptrace(2)`, by the kernel or by `uexec run`, and stops at the
 //!   program's first instruction; [`snapshot`] is what is seen there.
+//! * [`predict`] is what uexec says would happen, by its library and by `uexec explain`; [`verdict`]
+//!   compares it with what the kernel did.
 //! * [`watch`] lists the exec system calls that a command makes.
 //! * [`uexec`] finds the command `uexec` that is to be tested.
 //!
@@ -15,6 +17,7 @@
 pub mod elf;
 #[allow(unsafe_code, reason = "fork, and what the child does before its exec")]
 pub mod launch;
+pub mod predict;
 pub mod snapshot;
 #[allow(unsafe_code, reason = "system calls of the child before its exec")]
 pub mod state;
@@ -22,6 +25,7 @@ pub mod state;
 mod sys;
 pub mod trace;
 pub mod uexec;
+pub mod verdict;
 pub mod watch;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -179,7 +179,8 @@ impl Snapshot {
         let stack = match maps.iter().find(|m| m.start <= rsp && rsp < m.end) {
             Some(m) => {
                 let mut bytes = vec![0; (m.end - rsp) as usize];
-                let n = sys::read_memory(pid, rsp, &mut bytes)?;
+                // A segment in the stack's place may be past its file's end.
+                let n = sys::read_memory(pid, rsp, &mut bytes).unwrap_or(0);
                 bytes.truncate(n);
                 bytes
             }
@@ -195,8 +196,8 @@ impl Snapshot {
             mm: MmStat::parse(&text("stat")?).ok_or(io::ErrorKind::InvalidData)?,
             comm: text("comm")?.trim_end_matches('\n').to_owned(),
             exe: fs::read_link(format!("/proc/{pid}/exe"))?,
-            cmdline: read("cmdline")?,
-            environ: read("environ")?,
+            cmdline: read("cmdline").unwrap_or_default(),
+            environ: read("environ").unwrap_or_default(),
             personality: u64::from_str_radix(text("personality")?.trim(), 16).unwrap_or(u64::MAX),
             robust_list: sys::robust_list(pid)?,
         })

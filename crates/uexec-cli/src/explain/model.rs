@@ -347,12 +347,7 @@ fn perms(prot: Prot) -> String {
 fn name(v: &Vma, plan: &Plan, e: &Explained) -> String {
     match &v.backing {
         Backing::File { file, .. } => shown(&e.host.path_of(*file).unwrap_or_default()),
-        Backing::Special(name) => name.clone().into_owned(),
-        Backing::Anon if v.start < plan.mm.brk && v.end > plan.mm.start_brk => "[heap]".into(),
-        Backing::Anon if v.start <= plan.mm.start_stack && v.end >= plan.mm.start_stack => {
-            "[stack]".into()
-        }
-        Backing::Anon => String::new(),
+        _ => plan.name_of(v).to_owned(),
     }
 }
 

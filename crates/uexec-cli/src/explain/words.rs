@@ -1,9 +1,9 @@
 //! The first stack as the program finds it, word by word and string by string: decoded from its
 //! bytes, so that it shows what is there and not what was meant to be there.
 
-use uexec_core::Plan;
 use uexec_core::auxv::Auxv;
 use uexec_core::story::Shown;
+use uexec_core::{Plan, World};
 
 /// The first stack from `rsp` to its end.
 pub(crate) struct FirstStack {
@@ -75,8 +75,8 @@ impl Memory {
 
 impl FirstStack {
     /// Decodes the stack of a plan that is complete.
-    pub(crate) fn decode(plan: &Plan) -> FirstStack {
-        let memory = Memory { base: plan.registers.rsp, bytes: plan.stack_bytes() };
+    pub(crate) fn decode(plan: &Plan, world: &mut dyn World) -> FirstStack {
+        let memory = Memory { base: plan.registers.rsp, bytes: plan.stack_bytes(world) };
         let mut words = Vec::new();
         let end = tables(&memory, &mut words);
         let mut parts = Vec::new();

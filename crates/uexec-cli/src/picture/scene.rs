@@ -104,7 +104,11 @@ const INTO_MAPS: [u64; 4] = [at::PHDR, at::BASE, at::ENTRY, at::SYSINFO_EHDR];
 
 impl Scene {
     /// Gathers all of it.
-    pub(crate) fn new(exec: &Exec, explained: &Explained) -> Scene {
+    pub(crate) fn new(exec: &Exec, explained: &mut Explained) -> Scene {
+        let (result, host) = (&explained.result, &mut explained.host);
+        let alive = result.as_ref().ok().filter(|p| p.death.is_none());
+        let stack = alive.map(|plan| FirstStack::decode(plan, host));
+        let explained = &*explained;
         let alive = explained.result.as_ref().ok().filter(|p| p.death.is_none());
         let e = Explanation::new(explained);
         let error = explained.error();
@@ -112,7 +116,7 @@ impl Scene {
             files: explained.result.as_ref().map(|p| files(p, &e)).unwrap_or_default(),
             maps: maps(&e, alive),
             joints: Vec::new(),
-            stack: alive.map(FirstStack::decode),
+            stack,
             ranges: ranges::ranges(exec, explained),
             fault: error.and_then(|error| fault::fault(explained, &error)),
             links: Links::default(),

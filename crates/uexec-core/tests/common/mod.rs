@@ -152,6 +152,7 @@ impl World for Mem {
             Sysctl::MmapMinAddr => self.min_addr,
             Sysctl::LegacyVaLayout => self.legacy,
             Sysctl::SuidDumpable => self.suid_dumpable,
+            Sysctl::MaxMapCount => 65_530,
         }
     }
 

@@ -90,7 +90,7 @@ pub fn check(plan: &Plan, exec: &Exec, facts: &Facts) {
         replay(&mut space, op, facts);
     }
     if plan.death.is_some() {
-        assert!(plan.stack_bytes().is_empty());
+        assert!(plan.stack_bytes(&mut super::Mem::default()).is_empty());
         return;
     }
     assert_eq!(merged(&space.vmas), merged(&plan.vmas), "the operations give other mappings");
@@ -151,7 +151,7 @@ fn replay(space: &mut Space, op: &Op, facts: &Facts) {
 
 /// Reads the stack as `_start` does.
 fn check_stack(plan: &Plan, exec: &Exec, facts: &Facts) {
-    let bytes = plan.stack_bytes();
+    let bytes = plan.stack_bytes(&mut super::Mem::default());
     let rsp = plan.registers.rsp;
     assert_eq!(bytes.len() as u64, plan.stack.end - rsp);
     let word = |i: usize| u64::from_le_bytes(bytes[8 * i..8 * i + 8].try_into().unwrap());

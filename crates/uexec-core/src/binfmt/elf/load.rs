@@ -10,7 +10,12 @@ use crate::image::{Image, Object, Segment};
 use crate::layout::{Layout, load_bias};
 use crate::mm::{Backing, Mm, Place, Prot};
 use crate::plan::Op;
-use crate::world::World;
+use crate::world::{Sysctl, World};
+
+/// Bytes that every machine has.
+const MUCH: u64 = 16 << 20;
+/// Mappings that every setting allows.
+const MANY: usize = 128;
 
 /// Where a program ended up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +136,10 @@ impl Loader<'_> {
             let at = bias.unwrap_or(hint).wrapping_add(s.p_vaddr);
             let got = self.segment(object, s, at, how, total).map_err(fail)?;
             if got >= self.mm.task_size {
-                return Err(fail(Reason::BeyondTaskSize { what: "address", value: got }));
+                // The kernel's loop ends here with an address that it takes for the base, as it is
+                // no errno (`load_elf_interp`, 6.18). Only a segment without bytes gets this far.
+                bias = Some(got);
+                break;
             }
             total = 0;
             let bias = *bias.get_or_insert(got.wrapping_sub(page_down(s.p_vaddr)));
@@ -193,7 +201,9 @@ impl Loader<'_> {
     ) -> Result<u64, Reason> {
         let po = s.p_vaddr % PAGE;
         let offset = s.p_offset.wrapping_sub(po);
-        let reserve = page_up(total).max(len);
+        // With a `p_vaddr` near 2^64 the total wraps, and may be less than this very segment or
+        // nothing at all (`elf_map`, 6.18).
+        let reserve = if total == 0 { len } else { page_up(total) };
         if !offset.is_multiple_of(PAGE) {
             let Segment { p_offset, p_vaddr, .. } = *s;
             return Err(Reason::OffsetIncongruent { p_offset, p_vaddr });
@@ -207,6 +217,7 @@ impl Loader<'_> {
             Exactly::IfFree => Place::FixedNoReplace(start),
             Exactly::Anywhere => Place::Free(start),
         };
+        self.learn_limits(reserve);
         let huge = how == Exactly::Anywhere
             && reserve >= crate::abi::PMD_SIZE
             && self.world.mount(object.file.id).huge_aligned;
@@ -215,8 +226,18 @@ impl Loader<'_> {
             // The whole reservation replaced what was there; its tail is then unmapped.
             self.unmap(start.wrapping_add(len), reserve - len);
         }
-        self.map(start, len, prot, backing);
+        self.map(start, len.min(reserve), prot, backing);
         Ok(start)
+    }
+
+    /// Asks for the limits that only large programs come near.
+    fn learn_limits(&mut self, len: u64) {
+        if len >= MUCH && self.mm.commit_limit == u64::MAX {
+            self.mm.commit_limit = self.world.commit_limit();
+        }
+        if self.mm.vmas().len() >= MANY && self.mm.max_map_count == u64::MAX {
+            self.mm.max_map_count = self.world.sysctl(Sysctl::MaxMapCount);
+        }
     }
 
     fn map(&mut self, addr: u64, len: u64, prot: Prot, backing: Backing) {
@@ -268,6 +289,7 @@ impl Loader<'_> {
         }
         let mut prot = Prot::READ | Prot::WRITE;
         prot.set(Prot::EXEC, exec);
+        self.learn_limits(len);
         self.mm.admit(Place::Fixed(from), len, prot, &Backing::Anon, false)?;
         self.map(from, len, prot, Backing::Anon);
         Ok(())
