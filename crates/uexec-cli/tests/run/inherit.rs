@@ -103,6 +103,52 @@ fn descriptors() {
     });
 }
 
+/// The file read from standard input stayed open in the program.
+#[test]
+fn regression_program_from_stdin_is_closed() {
+    let p = Place::new();
+    let program = std::fs::File::open("/bin/ls").unwrap();
+    let mut command = crate::run(&p, ["-", "/proc/self/fd"]);
+    let seen = crate::common::ask::finish_with(command.stdin(program));
+    let kernel = std::process::Command::new("/bin/ls").arg("/proc/self/fd").output().unwrap();
+    assert_eq!(seen.stdout, kernel.stdout, "{}", seen.stderr);
+}
+
+/// With a small stack uexec died on it; with little memory already while the kernel started it.
+#[test]
+fn regression_little_room() {
+    const KIB: u64 = 1024;
+    let p = Place::new();
+    let rooms = [
+        (libc::RLIMIT_STACK, 16 * KIB),
+        (libc::RLIMIT_AS, 8192 * KIB),
+        (libc::RLIMIT_DATA, 4096 * KIB),
+    ];
+    for (which, limit) in rooms {
+        // With an option it is the long way.
+        for option in [None, Some("--argv0=/bin/true")] {
+            let mut ask = Ask::new(&p.path, "/bin/true").limit(which, limit);
+            ask.envp.clear();
+            let kernel = ask.kernel().end;
+            let ask = option.into_iter().fold(ask, Ask::option);
+            let ours = ask.uexec();
+            assert_eq!(ours.end, kernel, "{which} {limit} {option:?}: {}", ours.stderr);
+        }
+    }
+}
+
+/// The 16 MiB that it could allocate before its C library is set up did not hold the most
+/// arguments that the kernel takes.
+#[test]
+fn regression_many_short_arguments() {
+    let p = Place::new();
+    let words = vec![b"x".as_slice(); 500_000];
+    let script: [&[u8]; 3] = [b"-c", b"echo $#", b"sh"];
+    let ask = Ask::new(&p.path, "/bin/sh").args(&[&script, words.as_slice()].concat());
+    let ours = ask.limit(libc::RLIMIT_STACK, 64 << 20).uexec();
+    assert_eq!(text(&ours), "500000", "{}", ours.stderr);
+}
+
 #[test]
 fn attributes() {
     let script = "umask; pwd; ulimit -n; ulimit -s; nice; cat /proc/$$/comm; cat /proc/self/comm;
