@@ -150,6 +150,21 @@ pub(crate) fn set_personality(persona: u32) -> Result<(), Errno> {
     plain(nr::PERSONALITY, [persona.into(), 0, 0, 0, 0, 0]).map(drop)
 }
 
+/// A resource limit, soft and hard (`getrlimit(2)`); `None` where it may not be asked.
+///
+/// rustix takes it that this cannot fail. A seccomp filter can refuse it, though, and a limit that
+/// nobody has written must not be handed on.
+pub(crate) fn limit(resource: u64) -> Option<[u64; 2]> {
+    let mut limit = [0u64; 2];
+    let to = (&raw mut limit) as u64;
+    // SAFETY: asks for this process's own; the kernel writes both 64-bit words.
+    let asked = result(unsafe { syscall6(nr::PRLIMIT64, [0, resource, 0, to, 0, 0]) });
+    // SAFETY: likewise.
+    let asked =
+        asked.or_else(|_| result(unsafe { syscall6(nr::GETRLIMIT, [resource, to, 0, 0, 0, 0]) }));
+    asked.ok().map(|_| limit)
+}
+
 /// File-system user and group id of this thread (`setfsuid(2)` with an id that cannot be).
 pub(crate) fn fs_ids() -> (u32, u32) {
     let ask = |nr| plain(nr, [u64::from(u32::MAX), 0, 0, 0, 0, 0]).unwrap_or(0) as u32;

@@ -200,8 +200,11 @@ impl Lowering<'_> {
         let all = self.keep_words(&[u64::MAX]);
         self.must(nr::RT_SIGPROCMASK, [2, all, 0, 8, 0, 0]);
         self.drop_registrations();
+        // Before anything is moved: a caller with as many mappings as `vm.max_map_count` allows
+        // could not move one.
+        let vdso_len = self.vdso_target().map_or(0, |_| vdso_len(self.host));
+        self.unmap_all_but(&[(self.base, len), (self.host.vdso_start(), vdso_len)]);
         let vdso = self.move_vdso_out(parking);
-        self.unmap_all_but(&[(self.base, len), (vdso, vdso_len(self.host))]);
         self.reset_signals();
         for op in &self.plan.ops {
             self.op(op, vdso)?;
@@ -316,9 +319,10 @@ impl Lowering<'_> {
                 self.prctl(PR_SET_NAME, at, 0);
             }
             Op::StackLimit(soft) => {
-                let hard = rustix::process::getrlimit(rustix::process::Resource::Stack).maximum;
-                let at = self.keep_words(&[*soft, hard.unwrap_or(u64::MAX)]);
-                self.may(nr::SETRLIMIT, [RLIMIT_STACK, at, 0, 0, 0, 0]);
+                if let Some([_, hard]) = ffi::limit(RLIMIT_STACK) {
+                    let at = self.keep_words(&[*soft, hard]);
+                    self.may(nr::SETRLIMIT, [RLIMIT_STACK, at, 0, 0, 0, 0]);
+                }
             }
             Op::Map { addr, len, prot, backing, grows_down } => {
                 self.map(*addr, *len, *prot, backing, *grows_down)?;
@@ -389,8 +393,7 @@ impl Lowering<'_> {
         let auxv = self.keep_words(&words);
         let (mut mm, mut changed) = acceptable(self.plan.mm, self.host.facts().task_size);
         // The call asks for RLIMIT_DATA (STK-42); exec does not. Raised as far as needed.
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Data);
-        let [soft, hard] = [limit.current, limit.maximum].map(|l| l.unwrap_or(u64::MAX));
+        let [soft, hard] = ffi::limit(RLIMIT_DATA).unwrap_or([u64::MAX; 2]);
         let data = mm.end_data - mm.start_data;
         if data > hard {
             (mm.end_data, changed) = (mm.start_data + hard, true);

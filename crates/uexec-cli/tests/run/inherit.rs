@@ -114,6 +114,40 @@ fn regression_program_from_stdin_is_closed() {
     assert_eq!(seen.stdout, kernel.stdout, "{}", seen.stderr);
 }
 
+/// From here on these system calls are answered by `EPERM`.
+fn forbid(calls: &[libc::c_long]) -> io::Result<()> {
+    let op = |code: u32, k: u32, jf: u8| libc::sock_filter { code: code as u16, jt: 0, jf, k };
+    let (load, equal, give) = (0x20, 0x15, 0x06);
+    let mut program = vec![op(load, 0, 0)];
+    for call in calls {
+        program.push(op(equal, *call as u32, 1));
+        program.push(op(give, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, 0));
+    }
+    program.push(op(give, libc::SECCOMP_RET_ALLOW, 0));
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: only numbers are passed.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
+    // SAFETY: the kernel copies the program, which lives until then.
+    check(unsafe { libc::prctl(libc::PR_SET_SECCOMP, 2, &raw const filter) })
+}
+
+/// A filter that answers questions by errors. A limit that could not be asked was taken from
+/// memory nobody had written, and set; a bounding set that could not be asked was taken for empty.
+#[test]
+fn regression_questions_refused() {
+    let refused = |calls: &'static [libc::c_long]| {
+        let limits = same_program("limits", "/bin/cat", &[b"/proc/self/limits"], || forbid(calls));
+        assert!(limits.contains("Max data size"), "{limits}");
+        let status: [&[u8]; 3] = [b"-E", b"^(Cap|Seccomp|NoNew)", b"/proc/self/status"];
+        same_program("status", "/bin/grep", &status, || forbid(calls));
+    };
+    refused(&[libc::SYS_prlimit64, libc::SYS_getrlimit]);
+    refused(&[libc::SYS_prlimit64]);
+    refused(&[libc::SYS_prctl]);
+    refused(&[libc::SYS_rseq]);
+    refused(&[libc::SYS_getrandom, libc::SYS_personality, libc::SYS_ioctl]);
+}
+
 /// With a small stack uexec died on it; with little memory already while the kernel started it.
 #[test]
 fn regression_little_room() {
