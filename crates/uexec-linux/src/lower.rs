@@ -52,7 +52,8 @@ pub enum Difference {
     ExeLink,
     /// The published layout had to be made acceptable to `PR_SET_MM_MAP`.
     MmFields,
-    /// The kernel's vdso has no usable last instructions: one mapping of ours stays behind.
+    /// No vdso with usable last instructions was found (without `/proc` none is): one mapping of
+    /// ours stays behind. It cannot be written to, and tells nothing.
     Leftover,
     /// Later mappings are placed where the kernel put this process's, not where the plan's layout
     /// would have them.
@@ -66,7 +67,9 @@ impl fmt::Display for Difference {
                 "/proc/self/exe still names uexec (setting it needs CAP_CHECKPOINT_RESTORE; try --userns)"
             }
             Difference::MmFields => "/proc/self/stat shows a layout adapted to what prctl(2) accepts",
-            Difference::Leftover => "one mapping of uexec's stays behind: this kernel's vdso offers no exit",
+            Difference::Leftover => {
+                "one mapping of uexec's stays behind, and there is no vdso: /proc does not show one with an exit"
+            }
             Difference::MmapBase => "mappings made later lie where the kernel had put uexec's",
         })
     }
@@ -84,19 +87,20 @@ pub(crate) struct Lowered {
 pub(crate) const CODE_LEN: u64 = PAGE;
 
 /// Room for operations, in bytes: an upper bound.
-fn list_room(plan: &Plan, caller: &Caller) -> usize {
-    let per_item = caller.handled.len() + caller.cloexec.len() + caller.timers.len();
+fn list_room(plan: &Plan, host: &Host, caller: &Caller) -> usize {
+    let descriptors = caller.cloexec.len() + host.descriptors().count();
+    let per_item = caller.handled.len() + descriptors + caller.timers.len();
     (44 + plan.ops.len() + per_item) * size_of::<MicroOp>()
 }
 
 /// Bytes that lowering a plan takes behind the code page: an upper bound, whole pages.
-pub(crate) fn room(plan: &Plan, caller: &Caller) -> u64 {
+pub(crate) fn room(plan: &Plan, host: &Host, caller: &Caller) -> u64 {
     let copied = |op: &Op| match op {
         Op::Copy { bytes, .. } => bytes.len() + 16,
         _ => 0,
     };
     let bytes: usize = plan.ops.iter().map(copied).sum();
-    page_up((list_room(plan, caller) + bytes + 1536) as u64)
+    page_up((list_room(plan, host, caller) + bytes + 1536) as u64)
 }
 
 /// Length of this process's vdso block in bytes.
@@ -130,7 +134,7 @@ pub(crate) fn lower(
     base: u64,
     memory: &mut [u8],
 ) -> Result<Lowered, ExecError> {
-    let op_end = list_room(plan, caller);
+    let op_end = list_room(plan, host, caller);
     let end = base + CODE_LEN + memory.len() as u64;
     let len = end - base + vdso_len(host);
     let mut this = Lowering {
@@ -491,6 +495,16 @@ impl Lowering<'_> {
             }
         };
         let at = self.keep(frame.bytes());
+        if self.differences.contains(&Difference::Leftover) {
+            // What stays lies where anybody can guess: it must neither tell secrets (the random
+            // bytes and the environment are copied from here) nor be written to.
+            let data = self.base + CODE_LEN + self.op_end as u64;
+            self.push_op(Kind::Zero, [data, at - data, 0, 0, 0, 0, 0]);
+            let (read, exec) = (Prot::READ.bits(), (Prot::READ | Prot::EXEC).bits());
+            let len = self.memory.len() as u64;
+            self.may(nr::MPROTECT, [self.base + CODE_LEN, len, read.into(), 0, 0, 0]);
+            self.may(nr::MPROTECT, [self.base, CODE_LEN, exec.into(), 0, 0, 0]);
+        }
         self.push_op(Kind::End, [at, 0, 0, 0, 0, 0, 0]);
     }
 

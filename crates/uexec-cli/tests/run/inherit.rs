@@ -148,6 +148,53 @@ fn regression_questions_refused() {
     refused(&[libc::SYS_getrandom, libc::SYS_personality, libc::SYS_ioctl]);
 }
 
+/// Without `/proc` a mapping stays behind: it was writable and executable, at an address that
+/// everybody can guess, and held a copy of the environment and of `AT_RANDOM`.
+#[test]
+fn regression_what_stays_behind_is_harmless() {
+    use std::os::unix::fs::FileExt;
+    use std::os::unix::process::CommandExt;
+    let p = Place::new();
+    let without_proc = || {
+        // SAFETY: only numbers are passed.
+        check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+        // SAFETY: the path is a static string; the mounts are this process's own.
+        check(unsafe { libc::umount2(c"/proc".as_ptr(), libc::MNT_DETACH) })
+    };
+    let mut command = crate::run(&p, ["/bin/sleep", "100"]);
+    command.env("SECRET", "abracadabra");
+    // SAFETY: system calls only.
+    unsafe { command.pre_exec(without_proc) };
+    let Ok(mut child) = command.spawn() else {
+        crate::common::skip("what stays behind", "mounts cannot be changed here");
+        return;
+    };
+    let proc = |file| format!("/proc/{}/{file}", child.id());
+    // Once it has mapped its C library it is running.
+    let maps = (0..100).find_map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let maps = std::fs::read_to_string(proc("maps")).ok()?;
+        maps.contains("/libc").then_some(maps)
+    });
+    let maps = maps.unwrap();
+    let memory = std::fs::File::open(proc("mem")).unwrap();
+    for line in maps.lines() {
+        assert!(!line.contains("rwx"), "{maps}");
+        let mut words = line.split([' ', '-']);
+        let [start, end] = [words.next(), words.next()]
+            .map(|word| u64::from_str_radix(word.unwrap(), 16).unwrap());
+        let name = line.split_whitespace().nth(5);
+        if name.is_some() || start >> 44 != 0 {
+            continue;
+        }
+        let mut bytes = vec![0; (end - start) as usize];
+        memory.read_exact_at(&mut bytes, start).unwrap();
+        assert!(!bytes.windows(11).any(|w| w == b"abracadabra"), "{line}");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 /// With a small stack uexec died on it; with little memory already while the kernel started it.
 #[test]
 fn regression_little_room() {

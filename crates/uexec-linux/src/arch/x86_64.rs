@@ -257,6 +257,7 @@ pub(crate) mod nr {
     pub(crate) const CLOSE: u64 = 3;
     pub(crate) const POLL: u64 = 7;
     pub(crate) const MMAP: u64 = 9;
+    pub(crate) const MPROTECT: u64 = 10;
     pub(crate) const MUNMAP: u64 = 11;
     pub(crate) const RT_SIGACTION: u64 = 13;
     pub(crate) const RT_SIGPROCMASK: u64 = 14;
