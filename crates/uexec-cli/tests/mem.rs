@@ -34,8 +34,13 @@ fn moves_every_length_over_every_distance() {
                 let mut new = bytes();
                 let base = new.as_mut_ptr();
                 // SAFETY: from + len and to + len are at most 56, inside the 80 bytes.
-                let got: *mut c_void =
-                    unsafe { copy(base.add(to).cast(), base.add(from).cast_const().cast(), len) };
+                let got: *mut c_void = unsafe {
+                    copy(
+                        base.wrapping_add(to).cast(),
+                        base.wrapping_add(from).cast_const().cast(),
+                        len,
+                    )
+                };
                 assert_eq!(got as usize, base as usize + to);
                 for (i, b) in new.iter().enumerate() {
                     let moved = (to..to + len).contains(&i);
@@ -57,8 +62,9 @@ fn copies_and_fills_no_more_than_asked() {
             let mut new = [0u8; SIZE];
             let base = new.as_mut_ptr();
             // SAFETY: at most 56 bytes into either array of 80.
-            let got: *mut c_void =
-                unsafe { copy(base.add(to).cast(), old.as_ptr().add(from).cast(), len) };
+            let got: *mut c_void = unsafe {
+                copy(base.wrapping_add(to).cast(), old.as_ptr().wrapping_add(from).cast(), len)
+            };
             assert_eq!(got as usize, base as usize + to);
             for (i, b) in new.iter().enumerate() {
                 let want = if (to..to + len).contains(&i) { old[i - to + from] } else { 0 };
@@ -66,7 +72,7 @@ fn copies_and_fills_no_more_than_asked() {
             }
             // Only the low byte counts.
             // SAFETY: as above.
-            let got: *mut c_void = unsafe { fill(base.add(to).cast(), 0x1234_56e7, len) };
+            let got: *mut c_void = unsafe { fill(base.wrapping_add(to).cast(), 0x1234_56e7, len) };
             assert_eq!(got as usize, base as usize + to);
             for (i, b) in new.iter().enumerate() {
                 let want = if (to..to + len).contains(&i) { 0xe7 } else { 0 };
@@ -90,12 +96,12 @@ fn compares_bytes_without_sign_and_up_to_the_length() {
                 (a[at + 1], b[at + 2]) = (y, x);
                 // SAFETY: at most 34 bytes into arrays of 80.
                 let got: c_int =
-                    unsafe { compare(a.as_ptr().cast(), b.as_ptr().add(1).cast(), len) };
+                    unsafe { compare(a.as_ptr().cast(), b.as_ptr().wrapping_add(1).cast(), len) };
                 let want = if at < len { x.cmp(&y) } else { std::cmp::Ordering::Equal };
                 assert_eq!(got.cmp(&0), want, "{len} bytes, {x} and {y} at {at}");
                 // SAFETY: likewise.
                 let got: c_int =
-                    unsafe { differ(a.as_ptr().cast(), b.as_ptr().add(1).cast(), len) };
+                    unsafe { differ(a.as_ptr().cast(), b.as_ptr().wrapping_add(1).cast(), len) };
                 assert_eq!(got == 0, at >= len);
             }
         }
@@ -110,7 +116,7 @@ fn measures_strings() {
             let mut text = [0xffu8; SIZE];
             text[start + len] = 0;
             // SAFETY: there is a zero byte inside the array.
-            let got: usize = unsafe { measure(text.as_ptr().add(start).cast()) };
+            let got: usize = unsafe { measure(text.as_ptr().wrapping_add(start).cast()) };
             assert_eq!(got, len);
         }
     }

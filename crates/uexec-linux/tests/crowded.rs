@@ -1,8 +1,8 @@
-//! A caller with as many mappings as the kernel allows is replaced all the same.
+//! Callers that have much of everything are replaced all the same.
 
 use std::fs;
 
-use uexec_core::{Exec, KERNEL_FORMATS, plan};
+use uexec_core::{Exec, KERNEL_FORMATS, Plan, plan};
 use uexec_linux::{Caller, Host, prepare};
 
 const PAGE: usize = 4096;
@@ -11,7 +11,7 @@ const PAGE: usize = 4096;
 /// `spare`.
 fn crowd(spare: usize) {
     let map = |i: usize| {
-        let prot = if i % 2 == 0 { libc::PROT_READ } else { libc::PROT_NONE };
+        let prot = if i.is_multiple_of(2) { libc::PROT_READ } else { libc::PROT_NONE };
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: fresh mappings wherever there is room.
         unsafe { libc::mmap(std::ptr::null_mut(), PAGE, prot, flags, -1, 0) }
@@ -40,22 +40,12 @@ fn regression_max_map_count() {
     // With how few it can still be prepared is the kernel's business; from there on it must work.
     let mut worked = 0;
     for spare in [0, 1, 2, 3, 4, 6, 8, 12] {
-        // SAFETY: the child has this thread only, and uses memory as it finds it.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
+        let status = in_child(|| {
             let mut host = Host::new();
             let decided = plan(Exec::new("/bin/true"), &mut host, &KERNEL_FORMATS).unwrap();
             crowd(spare);
-            match prepare(&decided, host, &Caller::forked()) {
-                // SAFETY: a forked child with one thread and its own memory.
-                Ok(prepared) => unsafe { prepared.commit() },
-                // SAFETY: leaves without running anything of the parent's.
-                Err(_) => unsafe { libc::_exit(77) },
-            }
-        }
-        let mut status = 0;
-        // SAFETY: waits for the child made above.
-        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            become_it(&decided, host, &Caller::forked());
+        });
         match libc::WEXITSTATUS(status) {
             0 if libc::WIFEXITED(status) => worked += 1,
             77 => {}
@@ -63,4 +53,72 @@ fn regression_max_map_count() {
         }
     }
     assert!(worked > 0);
+}
+
+/// Runs `f` in a forked child; how that ended.
+fn in_child(f: impl FnOnce()) -> i32 {
+    // SAFETY: the child has this thread only, and uses memory as it finds it.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        f();
+        // SAFETY: leaves without running anything of the parent's.
+        unsafe { libc::_exit(77) };
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child made above.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    status
+}
+
+/// Carries the plan out, unless something is short.
+fn become_it(decided: &Plan, host: Host, caller: &Caller) {
+    if let Ok(prepared) = prepare(decided, host, caller) {
+        // SAFETY: a forked child with one thread and its own memory.
+        unsafe { prepared.commit() }
+    }
+}
+
+extern "C" fn handler(_: i32) {}
+
+/// Handlers for every signal, timers, descriptors that close on exec, and arguments.
+fn equip() {
+    for signal in 1..=64 {
+        // SAFETY: the handler does nothing; signals that cannot have one are refused.
+        unsafe { libc::signal(signal, handler as *const () as usize) };
+    }
+    for _ in 0..500 {
+        // SAFETY: a timer id is a number.
+        let mut timer: libc::timer_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the id is written to; without an event it is SIGALRM.
+        let made = unsafe {
+            libc::timer_create(libc::CLOCK_MONOTONIC, std::ptr::null_mut(), &raw mut timer)
+        };
+        assert_eq!(made, 0);
+    }
+    for _ in 0..900 {
+        // SAFETY: only numbers are passed.
+        assert!(unsafe { libc::fcntl(2, libc::F_DUPFD_CLOEXEC, 60) } > 0);
+    }
+}
+
+#[test]
+fn much_of_everything() {
+    // The shell's own pipe is open meanwhile.
+    let script = "[ $# = 10000 ] && [ $(ls /proc/$$/fd | wc -l) -lt 8 ] &&
+        [ -z \"$(cat /proc/$$/timers)\" ]";
+    let mut exec = Exec::new("/bin/bash");
+    exec.argv = [b"bash".as_slice(), b"-c", script.as_bytes(), b"x"].map(<[u8]>::to_vec).to_vec();
+    exec.argv.extend((0..10_000).map(|_| b"argument".to_vec()));
+    exec.envp = vec![b"PATH=/bin:/usr/bin".to_vec()];
+    let status = in_child(|| {
+        // Descriptors that the tests' own runner left open.
+        // SAFETY: only numbers are passed; the child has no other use for them.
+        unsafe { libc::close_range(3, u32::MAX, 0) };
+        equip();
+        let mut host = Host::new();
+        let decided = plan(exec, &mut host, &KERNEL_FORMATS).unwrap();
+        become_it(&decided, host, &Caller::any().unwrap());
+    });
+    assert!(libc::WIFEXITED(status), "{status:#x}");
+    assert_eq!(libc::WEXITSTATUS(status), 0);
 }
