@@ -240,6 +240,14 @@ pub(crate) fn vdso_code(addr: u64, len: u64) -> Option<&'static [u8]> {
     Some(unsafe { core::slice::from_raw_parts(addr as *const u8, len as usize) })
 }
 
+/// Whether the vdso's code is sealed (`mseal(2)`, done by the kernel itself where it is built so):
+/// it then can neither be moved nor unmapped.
+pub(crate) fn is_vdso_sealed(code: u64) -> bool {
+    const PROT_READ_EXEC: u64 = 5;
+    // Asks for what it has already, which changes nothing.
+    plain(nr::MPROTECT, [code, 4096, PROT_READ_EXEC, 0, 0, 0]) == Err(Errno::EPERM)
+}
+
 /// A descriptor by its number, for the length of one exec; `None` for a negative number.
 ///
 /// It may turn out not to be open: every call then answers `EBADF`.

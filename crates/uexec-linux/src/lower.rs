@@ -201,6 +201,9 @@ impl Lowering<'_> {
     }
 
     fn run(&mut self, parking: u64, len: u64) -> Result<(), ExecError> {
+        if self.is_vdso_stuck() {
+            return Err(ExecError::host("moving the vdso, which is sealed,", Errno::EPERM));
+        }
         let all = self.keep_words(&[u64::MAX]);
         self.must(nr::RT_SIGPROCMASK, [2, all, 0, 8, 0, 0]);
         self.drop_registrations();
@@ -247,6 +250,15 @@ impl Lowering<'_> {
             Op::MapVdso { addr } => Some(*addr),
             _ => None,
         })
+    }
+
+    /// Whether the vdso has to be moved and cannot be.
+    fn is_vdso_stuck(&self) -> bool {
+        let start = self.host.vdso_start();
+        let code = self.host.facts().vdso.last().map_or(0, |p| p.len);
+        code > 0
+            && self.vdso_target().is_some_and(|target| target != start)
+            && ffi::is_vdso_sealed(start + vdso_len(self.host) - code)
     }
 
     fn move_vdso(&mut self, from: u64, to: u64) {

@@ -122,3 +122,21 @@ fn much_of_everything() {
     assert!(libc::WIFEXITED(status), "{status:#x}");
     assert_eq!(libc::WEXITSTATUS(status), 0);
 }
+
+/// Past the point of no return it would be too late to find out.
+#[test]
+fn a_sealed_vdso_is_refused() {
+    const MSEAL: libc::c_long = 462;
+    let status = in_child(|| {
+        let mut host = Host::new();
+        let decided = plan(Exec::new("/bin/true"), &mut host, &KERNEL_FORMATS).unwrap();
+        // SAFETY: the vdso is a whole number of pages, and stays.
+        let code = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) };
+        // SAFETY: only numbers are passed.
+        if unsafe { libc::syscall(MSEAL, code, PAGE, 0) } == 0 {
+            become_it(&decided, host, &Caller::forked());
+        }
+    });
+    assert!(libc::WIFEXITED(status), "{status:#x}");
+    assert_eq!(libc::WEXITSTATUS(status), 77);
+}
