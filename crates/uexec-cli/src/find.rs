@@ -45,6 +45,7 @@ pub(crate) fn find_and_plan(
             }
             other => return other,
         }
+        host.forget_files();
     }
     Err(denied.unwrap_or(missing))
 }

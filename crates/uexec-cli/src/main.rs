@@ -32,8 +32,14 @@ pub extern "C" fn main(
     _argv: *const *const c_char,
     envp: *const *const c_char,
 ) -> std::ffi::c_int {
+    start::on_own_stack(parse, envp as usize)
+}
+
+/// Parses the command line, and does what it says.
+#[cfg(not(test))]
+extern "C" fn parse(envp: usize) -> std::ffi::c_int {
     match <args::Cli as clap::Parser>::try_parse() {
-        Ok(cli) => dispatch(cli, environment(envp)).into(),
+        Ok(cli) => dispatch(cli, environment(envp as *const *const c_char)).into(),
         Err(error) => {
             let _ = error.print();
             if error.use_stderr() { OWN_FAILURE.into() } else { 0 }

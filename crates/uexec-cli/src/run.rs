@@ -24,7 +24,7 @@ pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
     let argv = std::mem::take(&mut args.program);
     let name = argv.first().cloned().unwrap_or_default();
     let verbose = args.verbose;
-    let (mut host, exec, _stdin) = match set_up(args, argv, envp) {
+    let (mut host, exec, stdin) = match set_up(args, argv, envp) {
         Ok(parts) => parts,
         Err(error) => {
             report::say(format_args!("{}: {error}", name.display()));
@@ -49,7 +49,9 @@ pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
         report::print(name.as_bytes(), &error, &mut host);
         die();
     }
-    match prepare(&plan, host, &Caller::fresh()) {
+    // The one thing opened so far that the program must not inherit is its own file.
+    let caller = if stdin.is_some() { Caller::forked() } else { Caller::fresh() };
+    match prepare(&plan, host, &caller) {
         Ok(prepared) => {
             if verbose > 0 {
                 for difference in prepared.differences() {

@@ -9,12 +9,12 @@
 
 extern crate alloc;
 
-use core::alloc::{GlobalAlloc, Layout};
+mod arena;
+mod mem;
+
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char};
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::alloc::System;
 
 use alloc::vec::Vec;
 use uexec_core::Exec;
@@ -33,7 +33,7 @@ global_asm!(
     "mov eax, 158",
     "syscall",
     "mov rdi, r12",
-    "and rsp, -16",
+    "lea rsp, [rip + {stack} + {stack_len}]", // a multiple of 16, as calls want it
     "call {short}",
     "mov edi, 0x1002", // arch_prctl(ARCH_SET_FS, 0), as it was
     "xor esi, esi",
@@ -44,6 +44,8 @@ global_asm!(
     "jmp _start",
     short = sym short_way,
     thread = sym THREAD,
+    stack = sym STACK,
+    stack_len = const STACK_LEN,
 );
 
 /// What `fs` points into on the short way, in place of the C library's thread descriptor: the few
@@ -57,15 +59,27 @@ unsafe impl Sync for ThreadArea {}
 
 static THREAD: ThreadArea = ThreadArea(UnsafeCell::new([0; 8192]));
 
+/// The stack of the short way: what the kernel gives may be as small as `ulimit -s` says.
+#[repr(align(4096))]
+struct Stack(#[allow(dead_code, reason = "only `rsp` points there")] UnsafeCell<[u8; STACK_LEN]>);
+
+const STACK_LEN: usize = if cfg!(debug_assertions) { 1 << 20 } else { 128 << 10 };
+
+// SAFETY: only one thread exists while `rsp` points there, and nothing names it but the code above.
+unsafe impl Sync for Stack {}
+
+static STACK: Stack = Stack(UnsafeCell::new([0; STACK_LEN]));
+
 /// Tries the short way; returns if it is not for it.
 extern "C" fn short_way(stack: *const usize) {
-    SHORT.store(true, Relaxed);
+    arena::open();
     // SAFETY: called once, by the code above, with the stack the kernel built.
     let first = unsafe { Start::new(stack) };
     if let Some((argv, envp)) = first.plain_run() {
         run(argv, envp);
     }
-    SHORT.store(false, Relaxed);
+    // SAFETY: everything allocated since has been dropped by the two calls above.
+    unsafe { arena::close() };
 }
 
 /// Arguments or environment.
@@ -135,123 +149,30 @@ impl Start {
     }
 }
 
-/// Bytes the short way may allocate; it needs a few tens of thousands beside the arguments.
-const ARENA: usize = 16 << 20;
+/// How much stack the long way gets.
+const LONG_STACK_LEN: usize = 1 << 20;
 
-#[repr(align(4096))]
-struct Arena(UnsafeCell<[u8; ARENA]>);
-
-// SAFETY: only one thread exists while the arena hands out memory.
-unsafe impl Sync for Arena {}
-
-static MEMORY: Arena = Arena(UnsafeCell::new([0; ARENA]));
-static USED: AtomicUsize = AtomicUsize::new(0);
-static SHORT: AtomicBool = AtomicBool::new(false);
-
-/// Hands out memory from the arena while on the short way, from the C library afterwards.
-struct Alloc;
-
-#[global_allocator]
-static ALLOC: Alloc = Alloc;
-
-// SAFETY: on the short way blocks are cut from the arena one after the other, never overlapping
-// and never reused; everything else is passed on to the system's allocator.
-unsafe impl GlobalAlloc for Alloc {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if !SHORT.load(Relaxed) {
-            // SAFETY: the caller's promise, passed on.
-            return unsafe { System.alloc(layout) };
-        }
-        let start = USED.load(Relaxed).next_multiple_of(layout.align());
-        let Some(end) = start.checked_add(layout.size()).filter(|e| *e <= ARENA) else {
-            return core::ptr::null_mut();
-        };
-        USED.store(end, Relaxed);
-        // SAFETY: inside the arena by the check.
-        unsafe { MEMORY.0.get().cast::<u8>().add(start) }
+/// Calls `f` on a stack of its own: what the kernel gives may be as small as `ulimit -s` says.
+#[cfg(not(test))]
+pub(crate) fn on_own_stack(f: extern "C" fn(usize) -> i32, argument: usize) -> i32 {
+    let stack = vec![0u8; LONG_STACK_LEN];
+    let top = stack.as_ptr_range().end as usize & !15;
+    let status;
+    // SAFETY: calls `f` as the C ABI wants it, with everything declared that it may clobber, on
+    // aligned memory that nobody else uses until it returns; r12 outlives the call.
+    unsafe {
+        core::arch::asm!(
+            "mov r12, rsp",
+            "mov rsp, {top}",
+            "call {f}",
+            "mov rsp, r12",
+            top = in(reg) top,
+            f = in(reg) f,
+            out("r12") _,
+            in("rdi") argument,
+            lateout("eax") status,
+            clobber_abi("C"),
+        );
     }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        let arena = MEMORY.0.get() as usize;
-        if !(arena..arena + ARENA).contains(&(block as usize)) {
-            // SAFETY: not ours, so it came from the system's allocator; the caller's promise.
-            unsafe { System.dealloc(block, layout) }
-        }
-    }
+    status
 }
-
-// What compilers call instead of copying themselves. The C library's own choose an implementation
-// while it is being set up, and cannot be called before that.
-global_asm!(
-    ".globl memcpy",
-    "memcpy:",
-    "mov rax, rdi",
-    "mov rcx, rdx",
-    "rep movsb",
-    "ret",
-    ".globl memmove",
-    "memmove:",
-    "mov rax, rdi",
-    "mov rcx, rdx",
-    "mov r8, rdi",
-    "sub r8, rsi",
-    "cmp r8, rdx", // destination inside the source: from the end
-    "jb 2f",
-    "rep movsb",
-    "ret",
-    "2:",
-    "lea rdi, [rdi + rdx - 1]",
-    "lea rsi, [rsi + rdx - 1]",
-    "std",
-    "rep movsb",
-    "cld",
-    "ret",
-    ".globl memset",
-    "memset:",
-    "mov r8, rdi",
-    "mov eax, esi",
-    "mov rcx, rdx",
-    "rep stosb",
-    "mov rax, r8",
-    "ret",
-    ".globl bcmp",
-    ".globl memcmp",
-    "bcmp:",
-    "memcmp:",
-    "cmp rdx, 8", // eight bytes at a time while they are equal
-    "jb 4f",
-    "3:",
-    "mov rax, [rdi]",
-    "cmp rax, [rsi]",
-    "jne 4f",
-    "add rdi, 8",
-    "add rsi, 8",
-    "sub rdx, 8",
-    "cmp rdx, 8",
-    "jae 3b",
-    "4:",
-    "test rdx, rdx",
-    "jz 6f",
-    "movzx eax, byte ptr [rdi]",
-    "movzx ecx, byte ptr [rsi]",
-    "sub eax, ecx",
-    "jnz 7f",
-    "inc rdi",
-    "inc rsi",
-    "dec rdx",
-    "jmp 4b",
-    "6:",
-    "xor eax, eax",
-    "7:",
-    "ret",
-    ".globl strlen",
-    "strlen:",
-    "xor eax, eax",
-    "8:",
-    "cmp byte ptr [rdi + rax], 0",
-    "je 9f",
-    "inc rax",
-    "jmp 8b",
-    "9:",
-    "ret",
-);

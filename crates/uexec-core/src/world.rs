@@ -142,6 +142,9 @@ pub trait World {
         None
     }
 
+    /// The exec that files were opened for has failed: none of them is asked about again.
+    fn forget_files(&mut self) {}
+
     /// The caller's capability bounding set and ambient set.
     fn cap_sets(&mut self) -> (u64, u64);
 

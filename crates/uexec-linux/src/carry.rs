@@ -123,7 +123,7 @@ pub fn prepare(plan: &Plan, mut host: Host, caller: &Caller) -> Result<Prepared,
     if let Some(death) = &plan.death {
         return Err(ExecError::new(death.clone(), plan.chain.clone(), plan.story.clone()));
     }
-    let len = CODE_LEN + room(plan, caller);
+    let len = CODE_LEN + room(plan, &host, caller);
     for base in places() {
         let end = base + len + vdso_len(&host) + PAGE;
         if plan.vmas.iter().any(|v| v.start < end && base < v.end) {

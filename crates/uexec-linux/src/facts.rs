@@ -4,10 +4,9 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use rustix::process::{Resource, getrlimit};
 use uexec_core::Errno;
 use uexec_core::abi::personality::{ADDR_COMPAT_LAYOUT, ADDR_NO_RANDOMIZE};
-use uexec_core::abi::{RLIM_INFINITY, TASK_SIZE_4LEVEL, at};
+use uexec_core::abi::{TASK_SIZE_4LEVEL, at};
 use uexec_core::mm::Prot;
 use uexec_core::world::{Creds, Entropy, Facts, Limits, VdsoPart};
 
@@ -86,13 +85,22 @@ fn kernel_version() -> (u16, u16) {
 }
 
 fn limits() -> Limits {
-    let soft = |r| getrlimit(r).current.unwrap_or(RLIM_INFINITY);
-    let data = match soft(Resource::Data) {
+    const RLIMIT_DATA: u64 = 2;
+    const RLIMIT_STACK: u64 = 3;
+    const RLIMIT_AS: u64 = 9;
+    let usual = Limits::default();
+    let soft = |resource, usual| ffi::limit(resource).map_or(usual, |l| l[0]);
+    let data = match ffi::limit(RLIMIT_DATA) {
         // A soft limit of 0 leaves the hard one to the kernel.
-        0 => getrlimit(Resource::Data).maximum.unwrap_or(RLIM_INFINITY),
-        limit => limit,
+        Some([0, hard]) => hard,
+        Some([soft, _]) => soft,
+        None => usual.data,
     };
-    Limits { stack: soft(Resource::Stack), data, address_space: soft(Resource::As) }
+    Limits {
+        stack: soft(RLIMIT_STACK, usual.stack),
+        data,
+        address_space: soft(RLIMIT_AS, usual.address_space),
+    }
 }
 
 fn creds() -> Creds {
@@ -133,7 +141,11 @@ pub(crate) fn cap_sets(possible: u64) -> (u64, u64) {
     for cap in 0..64 {
         match ffi::prctl(PR_CAPBSET_READ, cap, 0) {
             Ok(set) => bounding |= set << cap,
-            Err(_) => break,
+            // There are no more.
+            Err(Errno::EINVAL) => break,
+            // It may not be asked. What is taken for possible here is still cut down to what the
+            // process has.
+            Err(_) => return told_cap_sets().unwrap_or((u64::MAX, 0)),
         }
         let asked = possible >> cap & 1 == 1;
         if asked && ffi::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, cap) == Ok(1) {
@@ -167,6 +179,17 @@ pub(crate) fn commit_limit(setting: Option<u64>) -> u64 {
     }
 }
 
+/// The same as `/proc/self/status` tells it.
+fn told_cap_sets() -> Option<(u64, u64)> {
+    let text = crate::host::read_file(c"/proc/self/status");
+    let text = core::str::from_utf8(&text).ok()?;
+    let set = |name| {
+        let line = text.lines().find_map(|l| l.strip_prefix(name))?;
+        u64::from_str_radix(line.trim(), 16).ok()
+    };
+    Some((set("CapBnd:")?, set("CapAmb:")?))
+}
+
 /// Draws from the kernel's random numbers.
 pub(crate) fn random_entropy() -> Entropy {
     let mut bytes = [0u8; 64];
@@ -175,7 +198,12 @@ pub(crate) fn random_entropy() -> Entropy {
         match rustix::rand::getrandom(&mut bytes[done..], rustix::rand::GetRandomFlags::empty()) {
             Ok(n) => done += n,
             Err(rustix::io::Errno::INTR) => {}
-            Err(_) => break,
+            Err(_) => {
+                // Refused, or a kernel that does not have it.
+                let fd = crate::host::open_read(c"/dev/urandom");
+                let _ = fd.and_then(|fd| rustix::io::read(fd, &mut bytes[done..]));
+                break;
+            }
         }
     }
     entropy_from(|i| u64::from_ne_bytes(bytes[i * 8..i * 8 + 8].try_into().unwrap_or_default()))

@@ -150,6 +150,21 @@ pub(crate) fn set_personality(persona: u32) -> Result<(), Errno> {
     plain(nr::PERSONALITY, [persona.into(), 0, 0, 0, 0, 0]).map(drop)
 }
 
+/// A resource limit, soft and hard (`getrlimit(2)`); `None` where it may not be asked.
+///
+/// rustix takes it that this cannot fail. A seccomp filter can refuse it, though, and a limit that
+/// nobody has written must not be handed on.
+pub(crate) fn limit(resource: u64) -> Option<[u64; 2]> {
+    let mut limit = [0u64; 2];
+    let to = (&raw mut limit) as u64;
+    // SAFETY: asks for this process's own; the kernel writes both 64-bit words.
+    let asked = result(unsafe { syscall6(nr::PRLIMIT64, [0, resource, 0, to, 0, 0]) });
+    // SAFETY: likewise.
+    let asked =
+        asked.or_else(|_| result(unsafe { syscall6(nr::GETRLIMIT, [resource, to, 0, 0, 0, 0]) }));
+    asked.ok().map(|_| limit)
+}
+
 /// File-system user and group id of this thread (`setfsuid(2)` with an id that cannot be).
 pub(crate) fn fs_ids() -> (u32, u32) {
     let ask = |nr| plain(nr, [u64::from(u32::MAX), 0, 0, 0, 0, 0]).unwrap_or(0) as u32;
@@ -223,6 +238,14 @@ pub(crate) fn vdso_code(addr: u64, len: u64) -> Option<&'static [u8]> {
     // SAFETY: the kernel maps the vdso readable at the address it gave in AT_SYSINFO_EHDR, so
     // long as it says; the bytes are never written.
     Some(unsafe { core::slice::from_raw_parts(addr as *const u8, len as usize) })
+}
+
+/// Whether the vdso's code is sealed (`mseal(2)`, done by the kernel itself where it is built so):
+/// it then can neither be moved nor unmapped.
+pub(crate) fn is_vdso_sealed(code: u64) -> bool {
+    const PROT_READ_EXEC: u64 = 5;
+    // Asks for what it has already, which changes nothing.
+    plain(nr::MPROTECT, [code, 4096, PROT_READ_EXEC, 0, 0, 0]) == Err(Errno::EPERM)
 }
 
 /// A descriptor by its number, for the length of one exec; `None` for a negative number.

@@ -318,6 +318,10 @@ impl World for Host {
         Some(name.strip_suffix(b" (deleted)").unwrap_or(name).to_vec())
     }
 
+    fn forget_files(&mut self) {
+        self.files.clear();
+    }
+
     fn facts(&self) -> &Facts {
         &self.facts
     }

@@ -52,7 +52,8 @@ pub enum Difference {
     ExeLink,
     /// The published layout had to be made acceptable to `PR_SET_MM_MAP`.
     MmFields,
-    /// The kernel's vdso has no usable last instructions: one mapping of ours stays behind.
+    /// No vdso with usable last instructions was found (without `/proc` none is): one mapping of
+    /// ours stays behind. It cannot be written to, and tells nothing.
     Leftover,
     /// Later mappings are placed where the kernel put this process's, not where the plan's layout
     /// would have them.
@@ -66,7 +67,9 @@ impl fmt::Display for Difference {
                 "/proc/self/exe still names uexec (setting it needs CAP_CHECKPOINT_RESTORE; try --userns)"
             }
             Difference::MmFields => "/proc/self/stat shows a layout adapted to what prctl(2) accepts",
-            Difference::Leftover => "one mapping of uexec's stays behind: this kernel's vdso offers no exit",
+            Difference::Leftover => {
+                "one mapping of uexec's stays behind, and there is no vdso: /proc does not show one with an exit"
+            }
             Difference::MmapBase => "mappings made later lie where the kernel had put uexec's",
         })
     }
@@ -84,19 +87,20 @@ pub(crate) struct Lowered {
 pub(crate) const CODE_LEN: u64 = PAGE;
 
 /// Room for operations, in bytes: an upper bound.
-fn list_room(plan: &Plan, caller: &Caller) -> usize {
-    let per_item = caller.handled.len() + caller.cloexec.len() + caller.timers.len();
+fn list_room(plan: &Plan, host: &Host, caller: &Caller) -> usize {
+    let descriptors = caller.cloexec.len() + host.descriptors().count();
+    let per_item = caller.handled.len() + descriptors + caller.timers.len();
     (44 + plan.ops.len() + per_item) * size_of::<MicroOp>()
 }
 
 /// Bytes that lowering a plan takes behind the code page: an upper bound, whole pages.
-pub(crate) fn room(plan: &Plan, caller: &Caller) -> u64 {
+pub(crate) fn room(plan: &Plan, host: &Host, caller: &Caller) -> u64 {
     let copied = |op: &Op| match op {
         Op::Copy { bytes, .. } => bytes.len() + 16,
         _ => 0,
     };
     let bytes: usize = plan.ops.iter().map(copied).sum();
-    page_up((list_room(plan, caller) + bytes + 1536) as u64)
+    page_up((list_room(plan, host, caller) + bytes + 1536) as u64)
 }
 
 /// Length of this process's vdso block in bytes.
@@ -130,7 +134,7 @@ pub(crate) fn lower(
     base: u64,
     memory: &mut [u8],
 ) -> Result<Lowered, ExecError> {
-    let op_end = list_room(plan, caller);
+    let op_end = list_room(plan, host, caller);
     let end = base + CODE_LEN + memory.len() as u64;
     let len = end - base + vdso_len(host);
     let mut this = Lowering {
@@ -197,11 +201,17 @@ impl Lowering<'_> {
     }
 
     fn run(&mut self, parking: u64, len: u64) -> Result<(), ExecError> {
+        if self.is_vdso_stuck() {
+            return Err(ExecError::host("moving the vdso, which is sealed,", Errno::EPERM));
+        }
         let all = self.keep_words(&[u64::MAX]);
         self.must(nr::RT_SIGPROCMASK, [2, all, 0, 8, 0, 0]);
         self.drop_registrations();
+        // Before anything is moved: a caller with as many mappings as `vm.max_map_count` allows
+        // could not move one.
+        let vdso_len = self.vdso_target().map_or(0, |_| vdso_len(self.host));
+        self.unmap_all_but(&[(self.base, len), (self.host.vdso_start(), vdso_len)]);
         let vdso = self.move_vdso_out(parking);
-        self.unmap_all_but(&[(self.base, len), (vdso, vdso_len(self.host))]);
         self.reset_signals();
         for op in &self.plan.ops {
             self.op(op, vdso)?;
@@ -240,6 +250,15 @@ impl Lowering<'_> {
             Op::MapVdso { addr } => Some(*addr),
             _ => None,
         })
+    }
+
+    /// Whether the vdso has to be moved and cannot be.
+    fn is_vdso_stuck(&self) -> bool {
+        let start = self.host.vdso_start();
+        let code = self.host.facts().vdso.last().map_or(0, |p| p.len);
+        code > 0
+            && self.vdso_target().is_some_and(|target| target != start)
+            && ffi::is_vdso_sealed(start + vdso_len(self.host) - code)
     }
 
     fn move_vdso(&mut self, from: u64, to: u64) {
@@ -316,9 +335,10 @@ impl Lowering<'_> {
                 self.prctl(PR_SET_NAME, at, 0);
             }
             Op::StackLimit(soft) => {
-                let hard = rustix::process::getrlimit(rustix::process::Resource::Stack).maximum;
-                let at = self.keep_words(&[*soft, hard.unwrap_or(u64::MAX)]);
-                self.may(nr::SETRLIMIT, [RLIMIT_STACK, at, 0, 0, 0, 0]);
+                if let Some([_, hard]) = ffi::limit(RLIMIT_STACK) {
+                    let at = self.keep_words(&[*soft, hard]);
+                    self.may(nr::SETRLIMIT, [RLIMIT_STACK, at, 0, 0, 0, 0]);
+                }
             }
             Op::Map { addr, len, prot, backing, grows_down } => {
                 self.map(*addr, *len, *prot, backing, *grows_down)?;
@@ -389,8 +409,7 @@ impl Lowering<'_> {
         let auxv = self.keep_words(&words);
         let (mut mm, mut changed) = acceptable(self.plan.mm, self.host.facts().task_size);
         // The call asks for RLIMIT_DATA (STK-42); exec does not. Raised as far as needed.
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Data);
-        let [soft, hard] = [limit.current, limit.maximum].map(|l| l.unwrap_or(u64::MAX));
+        let [soft, hard] = ffi::limit(RLIMIT_DATA).unwrap_or([u64::MAX; 2]);
         let data = mm.end_data - mm.start_data;
         if data > hard {
             (mm.end_data, changed) = (mm.start_data + hard, true);
@@ -488,6 +507,16 @@ impl Lowering<'_> {
             }
         };
         let at = self.keep(frame.bytes());
+        if self.differences.contains(&Difference::Leftover) {
+            // What stays lies where anybody can guess: it must neither tell secrets (the random
+            // bytes and the environment are copied from here) nor be written to.
+            let data = self.base + CODE_LEN + self.op_end as u64;
+            self.push_op(Kind::Zero, [data, at - data, 0, 0, 0, 0, 0]);
+            let (read, exec) = (Prot::READ.bits(), (Prot::READ | Prot::EXEC).bits());
+            let len = self.memory.len() as u64;
+            self.may(nr::MPROTECT, [self.base + CODE_LEN, len, read.into(), 0, 0, 0]);
+            self.may(nr::MPROTECT, [self.base, CODE_LEN, exec.into(), 0, 0, 0]);
+        }
         self.push_op(Kind::End, [at, 0, 0, 0, 0, 0, 0]);
     }
 

@@ -15,9 +15,9 @@ use uexec_oracle::uexec::uexec_binary;
 
 /// What `uexec` needs, as limits (`getrlimit(2)`): `RLIMIT_*`, amount, why.
 const NEEDS: &[(u32, u64, &str)] = &[
-    (3, 24 << 10, "stack: decides on it before the program's own is laid out"),
-    (2, 20 << 20, "data: the memory it allocates from is part of its image"),
-    (9, 20 << 20, "address space: likewise"),
+    (3, 16 << 10, "stack: the kernel lays out its arguments; else it has one of its own"),
+    (2, 4 << 20, "data: a small stack and arena are part of its image"),
+    (9, 8 << 20, "address space: its image"),
     (7, 5, "descriptors: program and interpreter are open while they are mapped"),
 ];
 

@@ -22,6 +22,22 @@ fn found(p: &Place, path: Option<&str>, name: &str) -> (End, String) {
     (seen.end, seen.stderr)
 }
 
+/// Every file that was looked at on the way stayed open, and no more than a dozen could.
+#[test]
+fn regression_many_that_are_not_executable() {
+    let p = Place::new();
+    p.elf("last/prog", &Elf::exit(1));
+    let mut path = String::new();
+    for i in 0..100 {
+        p.file(&format!("{i}/prog"), Elf::exit(4).bytes(), 0o644);
+        path += &format!("{i}:");
+    }
+    let (seen, stderr) = found(&p, Some(&(path.clone() + "last")), "prog");
+    assert_eq!(seen, End::Exit(1), "{stderr}");
+    let (seen, stderr) = found(&p, Some(&path), "prog");
+    assert_eq!(seen, End::Exit(126), "{stderr}");
+}
+
 #[test]
 fn path_search() {
     let p = Place::new();

@@ -103,6 +103,133 @@ fn descriptors() {
     });
 }
 
+/// The file read from standard input stayed open in the program.
+#[test]
+fn regression_program_from_stdin_is_closed() {
+    let p = Place::new();
+    let program = std::fs::File::open("/bin/ls").unwrap();
+    let mut command = crate::run(&p, ["-", "/proc/self/fd"]);
+    let seen = crate::common::ask::finish_with(command.stdin(program));
+    let kernel = std::process::Command::new("/bin/ls").arg("/proc/self/fd").output().unwrap();
+    assert_eq!(seen.stdout, kernel.stdout, "{}", seen.stderr);
+}
+
+/// From here on these system calls are answered by `EPERM`.
+fn forbid(calls: &[libc::c_long]) -> io::Result<()> {
+    let op = |code: u32, k: u32, jf: u8| libc::sock_filter { code: code as u16, jt: 0, jf, k };
+    let (load, equal, give) = (0x20, 0x15, 0x06);
+    let mut program = vec![op(load, 0, 0)];
+    for call in calls {
+        program.push(op(equal, *call as u32, 1));
+        program.push(op(give, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, 0));
+    }
+    program.push(op(give, libc::SECCOMP_RET_ALLOW, 0));
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: only numbers are passed.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
+    // SAFETY: the kernel copies the program, which lives until then.
+    check(unsafe { libc::prctl(libc::PR_SET_SECCOMP, 2, &raw const filter) })
+}
+
+/// A filter that answers questions by errors. A limit that could not be asked was taken from
+/// memory nobody had written, and set; a bounding set that could not be asked was taken for empty.
+#[test]
+fn regression_questions_refused() {
+    let refused = |calls: &'static [libc::c_long]| {
+        let limits = same_program("limits", "/bin/cat", &[b"/proc/self/limits"], || forbid(calls));
+        assert!(limits.contains("Max data size"), "{limits}");
+        let status: [&[u8]; 3] = [b"-E", b"^(Cap|Seccomp|NoNew)", b"/proc/self/status"];
+        same_program("status", "/bin/grep", &status, || forbid(calls));
+    };
+    refused(&[libc::SYS_prlimit64, libc::SYS_getrlimit]);
+    refused(&[libc::SYS_prlimit64]);
+    refused(&[libc::SYS_prctl]);
+    refused(&[libc::SYS_rseq]);
+    refused(&[libc::SYS_getrandom, libc::SYS_personality, libc::SYS_ioctl]);
+}
+
+/// Without `/proc` a mapping stays behind: it was writable and executable, at an address that
+/// everybody can guess, and held a copy of the environment and of `AT_RANDOM`.
+#[test]
+fn regression_what_stays_behind_is_harmless() {
+    use std::os::unix::fs::FileExt;
+    use std::os::unix::process::CommandExt;
+    let p = Place::new();
+    let without_proc = || {
+        // SAFETY: only numbers are passed.
+        check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+        // SAFETY: the path is a static string; the mounts are this process's own.
+        check(unsafe { libc::umount2(c"/proc".as_ptr(), libc::MNT_DETACH) })
+    };
+    let mut command = crate::run(&p, ["/bin/sleep", "100"]);
+    command.env("SECRET", "abracadabra");
+    // SAFETY: system calls only.
+    unsafe { command.pre_exec(without_proc) };
+    let Ok(mut child) = command.spawn() else {
+        crate::common::skip("what stays behind", "mounts cannot be changed here");
+        return;
+    };
+    let proc = |file| format!("/proc/{}/{file}", child.id());
+    // Once it has mapped its C library it is running.
+    let maps = (0..100).find_map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let maps = std::fs::read_to_string(proc("maps")).ok()?;
+        maps.contains("/libc").then_some(maps)
+    });
+    let maps = maps.unwrap();
+    let memory = std::fs::File::open(proc("mem")).unwrap();
+    for line in maps.lines() {
+        assert!(!line.contains("rwx"), "{maps}");
+        let mut words = line.split([' ', '-']);
+        let [start, end] = [words.next(), words.next()]
+            .map(|word| u64::from_str_radix(word.unwrap(), 16).unwrap());
+        let name = line.split_whitespace().nth(5);
+        if name.is_some() || start >> 44 != 0 {
+            continue;
+        }
+        let mut bytes = vec![0; (end - start) as usize];
+        memory.read_exact_at(&mut bytes, start).unwrap();
+        assert!(!bytes.windows(11).any(|w| w == b"abracadabra"), "{line}");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// With a small stack uexec died on it; with little memory already while the kernel started it.
+#[test]
+fn regression_little_room() {
+    const KIB: u64 = 1024;
+    let p = Place::new();
+    let rooms = [
+        (libc::RLIMIT_STACK, 16 * KIB),
+        (libc::RLIMIT_AS, 8192 * KIB),
+        (libc::RLIMIT_DATA, 4096 * KIB),
+    ];
+    for (which, limit) in rooms {
+        // With an option it is the long way.
+        for option in [None, Some("--argv0=/bin/true")] {
+            let mut ask = Ask::new(&p.path, "/bin/true").limit(which, limit);
+            ask.envp.clear();
+            let kernel = ask.kernel().end;
+            let ask = option.into_iter().fold(ask, Ask::option);
+            let ours = ask.uexec();
+            assert_eq!(ours.end, kernel, "{which} {limit} {option:?}: {}", ours.stderr);
+        }
+    }
+}
+
+/// The 16 MiB that it could allocate before its C library is set up did not hold the most
+/// arguments that the kernel takes.
+#[test]
+fn regression_many_short_arguments() {
+    let p = Place::new();
+    let words = vec![b"x".as_slice(); 500_000];
+    let script: [&[u8]; 3] = [b"-c", b"echo $#", b"sh"];
+    let ask = Ask::new(&p.path, "/bin/sh").args(&[&script, words.as_slice()].concat());
+    let ours = ask.limit(libc::RLIMIT_STACK, 64 << 20).uexec();
+    assert_eq!(text(&ours), "500000", "{}", ours.stderr);
+}
+
 #[test]
 fn attributes() {
     let script = "umask; pwd; ulimit -n; ulimit -s; nice; cat /proc/$$/comm; cat /proc/self/comm;

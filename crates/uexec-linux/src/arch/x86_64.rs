@@ -257,6 +257,7 @@ pub(crate) mod nr {
     pub(crate) const CLOSE: u64 = 3;
     pub(crate) const POLL: u64 = 7;
     pub(crate) const MMAP: u64 = 9;
+    pub(crate) const MPROTECT: u64 = 10;
     pub(crate) const MUNMAP: u64 = 11;
     pub(crate) const RT_SIGACTION: u64 = 13;
     pub(crate) const RT_SIGPROCMASK: u64 = 14;
@@ -264,6 +265,7 @@ pub(crate) mod nr {
     pub(crate) const SELECT: u64 = 23;
     pub(crate) const MREMAP: u64 = 25;
     pub(crate) const MADVISE: u64 = 28;
+    pub(crate) const GETRLIMIT: u64 = 97;
     pub(crate) const SETRESUID: u64 = 117;
     pub(crate) const GETRESUID: u64 = 118;
     pub(crate) const SETRESGID: u64 = 119;
@@ -282,6 +284,7 @@ pub(crate) mod nr {
     pub(crate) const SET_ROBUST_LIST: u64 = 273;
     pub(crate) const FGETXATTR: u64 = 193;
     pub(crate) const EXIT_GROUP: u64 = 231;
+    pub(crate) const PRLIMIT64: u64 = 302;
     pub(crate) const EXECVEAT: u64 = 322;
     pub(crate) const RSEQ: u64 = 334;
     pub(crate) const FACCESSAT2: u64 = 439;
