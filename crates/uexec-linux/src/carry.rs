@@ -7,9 +7,10 @@ use rustix::fd::AsRawFd;
 use uexec_core::abi::PAGE;
 use uexec_core::{Errno, ExecError, Plan};
 
+use crate::Difference;
 use crate::arch::{enter, nr, syscall6, trampoline};
 use crate::host::Host;
-use crate::lower::{CODE_LEN, Difference, Lowered, lower, room, vdso_len};
+use crate::lower::{CODE_LEN, Lowered, lower, room, vdso_len};
 use crate::process::Caller;
 
 const PROT_RW: u64 = 3;
@@ -97,8 +98,8 @@ impl Region {
     /// Maps the code from a file over the code page.
     fn map_code(&self, code: &[u8]) -> Result<(), Errno> {
         use rustix::fs::{MemfdFlags, memfd_create};
-        let fd = memfd_create(c"uexec", MemfdFlags::CLOEXEC).map_err(crate::facts::errno)?;
-        if rustix::io::write(&fd, code).map_err(crate::facts::errno)? != code.len() {
+        let fd = memfd_create(c"uexec", MemfdFlags::CLOEXEC).map_err(crate::ffi::errno)?;
+        if rustix::io::write(&fd, code).map_err(crate::ffi::errno)? != code.len() {
             return Err(Errno::ENOSPC);
         }
         let (flags, fd) = (MAP_PRIVATE | MAP_FIXED, fd.as_raw_fd() as u64);

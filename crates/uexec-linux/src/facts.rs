@@ -1,14 +1,12 @@
 //! Gathers what is known of kernel, processor and caller: the core's [`Facts`].
 
-use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use uexec_core::Errno;
 use uexec_core::abi::personality::{ADDR_COMPAT_LAYOUT, ADDR_NO_RANDOMIZE};
 use uexec_core::abi::{TASK_SIZE_4LEVEL, at};
-use uexec_core::mm::Prot;
-use uexec_core::world::{Creds, Entropy, Facts, Limits, VdsoPart};
+use uexec_core::world::{Creds, Entropy, Facts, Limits};
 
 use crate::ffi;
 use crate::maps::OwnMaps;
@@ -71,7 +69,7 @@ fn auxv() -> Vec<[u64; 2]> {
     if ffi::own_auxv(&mut pairs).is_ok() {
         return pairs.to_vec();
     }
-    let bytes = crate::host::read_file(c"/proc/self/auxv");
+    let bytes = crate::procfs::read_file(c"/proc/self/auxv");
     let word = |b: &[u8]| u64::from_ne_bytes(b.try_into().unwrap_or_default());
     bytes.chunks_exact(16).map(|p| [word(&p[..8]), word(&p[8..])]).collect()
 }
@@ -167,7 +165,7 @@ pub(crate) fn commit_limit(setting: Option<u64>) -> u64 {
         1 => u64::MAX,
         // What is left now; the kernel also keeps a reserve for root and for the user.
         _ => {
-            let text = crate::host::read_file(c"/proc/meminfo");
+            let text = crate::procfs::read_file(c"/proc/meminfo");
             let text = String::from_utf8_lossy(&text);
             let kib = |name: &str| -> Option<u64> {
                 let rest = text.lines().find_map(|l| l.strip_prefix(name))?;
@@ -181,7 +179,7 @@ pub(crate) fn commit_limit(setting: Option<u64>) -> u64 {
 
 /// The same as `/proc/self/status` tells it.
 fn told_cap_sets() -> Option<(u64, u64)> {
-    let text = crate::host::read_file(c"/proc/self/status");
+    let text = crate::procfs::read_file(c"/proc/self/status");
     let text = core::str::from_utf8(&text).ok()?;
     let set = |name| {
         let line = text.lines().find_map(|l| l.strip_prefix(name))?;
@@ -200,7 +198,7 @@ pub(crate) fn random_entropy() -> Entropy {
             Err(rustix::io::Errno::INTR) => {}
             Err(_) => {
                 // Refused, or a kernel that does not have it.
-                let fd = crate::host::open_read(c"/dev/urandom");
+                let fd = crate::procfs::open_read(c"/dev/urandom");
                 let _ = fd.and_then(|fd| rustix::io::read(fd, &mut bytes[done..]));
                 break;
             }
@@ -237,16 +235,4 @@ fn entropy_from(draw: impl Fn(usize) -> u64) -> Entropy {
 /// Whether addresses of this very process were randomised by the kernel.
 pub(crate) fn is_randomized(facts: &Facts) -> bool {
     facts.personality & ADDR_NO_RANDOMIZE == 0
-}
-
-/// Permissions of a vdso part by its name.
-pub(crate) fn part(name: String, len: u64) -> VdsoPart {
-    let code = name == "[vdso]";
-    let prot = if code { Prot::READ | Prot::EXEC } else { Prot::READ };
-    VdsoPart { name: Cow::Owned(name), len, prot }
-}
-
-/// An error of rustix as one of the core's.
-pub(crate) fn errno(e: rustix::io::Errno) -> Errno {
-    Errno(e.raw_os_error() as u16)
 }

@@ -124,9 +124,12 @@ pub(crate) fn map_query(
     Ok(query)
 }
 
+/// `_LINUX_CAPABILITY_VERSION_3` and "this thread" (`capget(2)`).
+pub(crate) const CAP_HEADER: [u32; 2] = [0x2008_0522, 0];
+
 /// Effective, permitted and inheritable capabilities of this thread.
 pub(crate) fn capget() -> Result<[u64; 3], Errno> {
-    let header = crate::lower::CAP_HEADER;
+    let header = CAP_HEADER;
     let mut data = [[0u32; 3]; 2];
     let args = [(&raw const header) as u64, (&raw mut data) as u64, 0, 0, 0, 0];
     // SAFETY: version 3 reads the 8-byte header and writes two triples of words.
@@ -284,7 +287,7 @@ pub(crate) fn descriptor_table_size() -> i32 {
         // is zero and stays so.
         let ignored = result(unsafe { syscall6(nr::SELECT, args) }) == Ok(0);
         // An open descriptor that is not ready looks the same as an ignored one.
-        if ignored && crate::host::is_cloexec(size as i32).is_none() {
+        if ignored && is_cloexec(size as i32).is_none() {
             break;
         }
         size *= 2;
@@ -314,4 +317,16 @@ pub(crate) fn open_descriptors(from: i32, to: i32, each: &mut dyn FnMut(i32)) {
             each(*slot as u32 as i32);
         }
     }
+}
+
+/// Whether a descriptor of this process is close-on-exec; `None` if it is not open.
+#[must_use]
+pub fn is_cloexec(fd: i32) -> Option<bool> {
+    let fd = borrow_fd(fd)?;
+    rustix::io::fcntl_getfd(fd).ok().map(|f| f.contains(rustix::io::FdFlags::CLOEXEC))
+}
+
+/// An error of rustix as one of the core's.
+pub(crate) fn errno(e: rustix::io::Errno) -> Errno {
+    Errno(e.raw_os_error() as u16)
 }

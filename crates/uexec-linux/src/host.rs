@@ -16,8 +16,9 @@ use uexec_core::error::FileKind;
 use uexec_core::world::{At, Denied, FileId, Mount, Role, Stat, Sysctl, World};
 use uexec_core::{Errno, Facts};
 
-use crate::facts::{self, errno};
-use crate::ffi;
+use crate::facts;
+use crate::ffi::{self, errno};
+use crate::procfs::read_number;
 
 /// Answers from the running kernel, for this process.
 #[derive(Debug)]
@@ -368,34 +369,4 @@ fn open_file(dir: BorrowedFd<'_>, name: &CStr, follow: bool) -> Result<HostFile,
     }
     let place = fs::openat(dir, name, flags | OFlags::PATH, Mode::empty()).map_err(errno)?;
     Ok(HostFile::Place(place))
-}
-
-/// Opens a file for reading.
-pub(crate) fn open_read(path: &CStr) -> rustix::io::Result<OwnedFd> {
-    fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-}
-
-/// All of a small file; what could be read of it when something fails.
-pub(crate) fn read_file(path: &CStr) -> Vec<u8> {
-    let mut all = Vec::new();
-    let Ok(fd) = open_read(path) else { return all };
-    let mut buf = [0; 4096];
-    while let Ok(n @ 1..) = rustix::io::retry_on_intr(|| rustix::io::read(&fd, &mut buf)) {
-        all.extend_from_slice(&buf[..n]);
-    }
-    all
-}
-
-fn read_number(path: &CStr) -> Option<u64> {
-    let fd = open_read(path).ok()?;
-    let mut buf = [0u8; 24];
-    let n = rustix::io::read(&fd, &mut buf).ok()?;
-    core::str::from_utf8(&buf[..n]).ok()?.trim().parse().ok()
-}
-
-/// Whether a descriptor of this process is close-on-exec; `None` if it is not open.
-#[must_use]
-pub fn is_cloexec(fd: i32) -> Option<bool> {
-    let fd = ffi::borrow_fd(fd)?;
-    rustix::io::fcntl_getfd(fd).ok().map(|f| f.contains(rustix::io::FdFlags::CLOEXEC))
 }

@@ -8,6 +8,7 @@ extern crate alloc;
 mod arch;
 #[allow(unsafe_code, reason = "maps the region the trampoline runs in, and enters it")]
 mod carry;
+mod difference;
 mod facts;
 #[allow(unsafe_code, reason = "system calls that rustix does not have")]
 mod ffi;
@@ -16,10 +17,13 @@ mod host;
 mod lower;
 mod maps;
 mod process;
+mod procfs;
+mod publish;
 
 pub use carry::{Prepared, prepare};
-pub use host::{Host, is_cloexec};
-pub use lower::Difference;
+pub use difference::Difference;
+pub use ffi::is_cloexec;
+pub use host::Host;
 pub use process::Caller;
 pub use uexec_core as core;
 

@@ -2,22 +2,21 @@
 //! arguments, copies and zeroing. Decides nothing about the program; touches nothing.
 
 use alloc::vec::Vec;
-use core::fmt;
 
 use rustix::fd::AsRawFd;
 use uexec_core::abi::{PAGE, at, page_up};
 use uexec_core::mm::{Backing, Prot};
 use uexec_core::world::World;
-use uexec_core::{Errno, ExecError, MmFields, Op, Plan};
+use uexec_core::{Errno, ExecError, Op, Plan};
 
+use crate::Difference;
 use crate::arch::{Frame, Kind, MicroOp, nr};
 use crate::ffi;
 use crate::gadget::{Exit, find_exit};
 use crate::host::Host;
 use crate::process::Caller;
 
-/// `_LINUX_CAPABILITY_VERSION_3` and "this thread" (`capget(2)`).
-pub(crate) const CAP_HEADER: [u32; 2] = [0x2008_0522, 0];
+mod attributes;
 
 const MAP_PRIVATE: u64 = 2;
 const MAP_FIXED: u64 = 0x10;
@@ -25,55 +24,10 @@ const MAP_ANONYMOUS: u64 = 0x20;
 const MAP_GROWSDOWN: u64 = 0x100;
 const MREMAP_TO: u64 = 3;
 const PR_SET_PDEATHSIG: u64 = 1;
-const PR_SET_DUMPABLE: u64 = 4;
-const PR_SET_KEEPCAPS: u64 = 8;
 const PR_GET_MEMORY_MERGE: u64 = 68;
 const MADV_UNMERGEABLE: u64 = 13;
 const PR_SET_NAME: u64 = 15;
-const PR_SET_MM: u64 = 35;
-const PR_SET_MM_MAP: u64 = 14;
-const PR_SET_MM_MAP_SIZE: u64 = 104;
-const PR_CAP_AMBIENT: u64 = 47;
-const PR_CAP_AMBIENT_CLEAR_ALL: u64 = 4;
-const PR_SET_SYSCALL_USER_DISPATCH: u64 = 59;
-const ARCH_SET_GS: u64 = 0x1001;
-const ARCH_SET_FS: u64 = 0x1002;
-const RLIMIT_DATA: u64 = 2;
 const RLIMIT_STACK: u64 = 3;
-const CAP_SYS_ADMIN: u64 = 1 << 21;
-const CAP_CHECKPOINT_RESTORE: u64 = 1 << 40;
-
-/// Something that will not be as after a kernel exec, for `-v`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Difference {
-    /// `/proc/self/exe` keeps naming the caller's program: setting it needs
-    /// `CAP_CHECKPOINT_RESTORE` in the process's user namespace.
-    ExeLink,
-    /// The published layout had to be made acceptable to `PR_SET_MM_MAP`.
-    MmFields,
-    /// No vdso with usable last instructions was found (without `/proc` none is): one mapping of
-    /// ours stays behind. It cannot be written to, and tells nothing.
-    Leftover,
-    /// Later mappings are placed where the kernel put this process's, not where the plan's layout
-    /// would have them.
-    MmapBase,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Difference::ExeLink => {
-                "/proc/self/exe still names uexec (setting it needs CAP_CHECKPOINT_RESTORE; try --userns)"
-            }
-            Difference::MmFields => "/proc/self/stat shows a layout adapted to what prctl(2) accepts",
-            Difference::Leftover => {
-                "one mapping of uexec's stays behind, and there is no vdso: /proc does not show one with an exit"
-            }
-            Difference::MmapBase => "mappings made later lie where the kernel had put uexec's",
-        })
-    }
-}
 
 /// What became of a plan.
 pub(crate) struct Lowered {
@@ -224,26 +178,6 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// What the kernel would otherwise write to after it is gone.
-    fn drop_registrations(&mut self) {
-        if self.caller.rseq != 0 {
-            // glibc registers what the kernel's features need, at least the original size.
-            let size = self.host.facts().rseq.map_or(32, |r| r.0.next_multiple_of(32).max(32));
-            let drop = [self.caller.rseq, size, 1, 0x5305_3053, 0, 0];
-            if size == 32 {
-                self.may(nr::RSEQ, drop);
-            } else {
-                self.push(Kind::CallOrElse, nr::RSEQ, drop);
-                self.may(nr::RSEQ, [self.caller.rseq, 32, 1, 0x5305_3053, 0, 0]);
-            }
-        }
-        self.may(nr::SET_ROBUST_LIST, [0, 24, 0, 0, 0, 0]);
-        self.may(nr::SET_TID_ADDRESS, [0; 6]);
-        if !self.caller.fresh {
-            self.prctl(PR_SET_SYSCALL_USER_DISPATCH, 0, 0);
-        }
-    }
-
     /// Where the plan wants the vdso block.
     fn vdso_target(&self) -> Option<u64> {
         self.plan.ops.iter().find_map(|op| match op {
@@ -301,18 +235,6 @@ impl Lowering<'_> {
         self.may(nr::MUNMAP, [0, PAGE, 0, 0, 0, 0]);
         if !self.caller.fresh {
             self.may(nr::MUNLOCKALL, [0; 6]);
-        }
-    }
-
-    fn reset_signals(&mut self) {
-        if self.caller.handled.is_empty() {
-            return;
-        }
-        let default = self.keep_words(&[0; 4]);
-        for signal in &self.caller.handled {
-            let (signal, args) = (*signal, [0, 0, 8, 0, 0]);
-            let [_, old, size, ..] = args;
-            self.may(nr::RT_SIGACTION, [signal, default, old, size, 0, 0]);
         }
     }
 
@@ -404,91 +326,6 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    fn set_mm(&mut self) -> Result<(), ExecError> {
-        let words = self.plan.auxv.words();
-        let auxv = self.keep_words(&words);
-        let (mut mm, mut changed) = acceptable(self.plan.mm, self.host.facts().task_size);
-        // The call asks for RLIMIT_DATA (STK-42); exec does not. Raised as far as needed.
-        let [soft, hard] = ffi::limit(RLIMIT_DATA).unwrap_or([u64::MAX; 2]);
-        let data = mm.end_data - mm.start_data;
-        if data > hard {
-            (mm.end_data, changed) = (mm.start_data + hard, true);
-        }
-        if changed {
-            self.differences.push(Difference::MmFields);
-        }
-        if data > soft {
-            let raised = self.keep_words(&[hard, hard]);
-            self.may(nr::SETRLIMIT, [RLIMIT_DATA, raised, 0, 0, 0, 0]);
-        }
-        let program = self.plan.image.program.file.id;
-        let exe = self.host.data_fd(program).map_err(|e| ExecError::host("open", e))?.as_raw_fd();
-        let size = (words.len() * 8) as u32;
-        let with_exe = self.keep(&mm_map(&mm, auxv, size, exe as u32));
-        let without = self.keep(&mm_map(&mm, auxv, size, u32::MAX));
-        let call = |at| [PR_SET_MM, PR_SET_MM_MAP, at, PR_SET_MM_MAP_SIZE, 0, 0];
-        let caps = self.host.facts().creds.effective;
-        if caps & (CAP_SYS_ADMIN | CAP_CHECKPOINT_RESTORE) != 0 {
-            self.push(Kind::CallOrElse, nr::PRCTL, call(with_exe));
-        } else {
-            self.differences.push(Difference::ExeLink);
-        }
-        self.may(nr::PRCTL, call(without));
-        if data > soft {
-            let old = self.keep_words(&[soft, hard]);
-            self.may(nr::SETRLIMIT, [RLIMIT_DATA, old, 0, 0, 0, 0]);
-        }
-        Ok(())
-    }
-
-    /// Credentials and the rest that must wait until nothing privileged is left to do.
-    fn attributes(&mut self) {
-        let old = self.host.facts().creds.clone();
-        let new = self.plan.creds.clone();
-        let same = u64::from(u32::MAX);
-        if new.clear_ambient {
-            self.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0);
-        }
-        if new.settle_ids {
-            self.may(nr::SETRESGID, [same, same, new.egid.into(), 0, 0, 0]);
-            self.may(nr::SETRESUID, [same, same, new.euid.into(), 0, 0, 0]);
-        }
-        // Capabilities are only ever lowered.
-        let permitted = new.permitted & old.permitted;
-        let effective = new.effective & permitted;
-        if (permitted, effective) != (old.permitted, old.effective) {
-            let header = self.keep(&CAP_HEADER.map(u32::to_le_bytes).concat());
-            let half = |shift: u32| {
-                [effective, permitted, old.inheritable].map(|set| (set >> shift) as u32)
-            };
-            let data = [half(0), half(32)].concat();
-            let bytes: Vec<u8> = data.iter().flat_map(|w| w.to_le_bytes()).collect();
-            let data = self.keep(&bytes);
-            self.must(nr::CAPSET, [header, data, 0, 0, 0, 0]);
-        }
-        if old.securebits & 0x10 != 0 {
-            self.prctl(PR_SET_KEEPCAPS, 0, 0);
-        }
-        for op in &self.plan.ops {
-            if let Op::Dumpable(value) = op {
-                // 2 ("readable by root only") cannot be set from user space.
-                self.prctl(PR_SET_DUMPABLE, u64::from(*value == 1), 0);
-            }
-        }
-        if ffi::personality() != self.plan.personality {
-            self.may(nr::PERSONALITY, [self.plan.personality.into(), 0, 0, 0, 0, 0]);
-        }
-        let mut fds: Vec<i32> = self.host.descriptors().collect();
-        fds.extend(&self.caller.cloexec);
-        fds.sort_unstable();
-        fds.dedup();
-        for fd in fds {
-            self.may(nr::CLOSE, [fd as u64, 0, 0, 0, 0, 0]);
-        }
-        self.may(nr::ARCH_PRCTL, [ARCH_SET_FS, 0, 0, 0, 0, 0]);
-        self.may(nr::ARCH_PRCTL, [ARCH_SET_GS, 0, 0, 0, 0, 0]);
-    }
-
     /// The last steps: registers, mask and FPU from a signal frame, then the region unmaps itself
     /// from inside the vdso, whose `ret` enters the program.
     fn finish(&mut self, len: u64) {
@@ -528,48 +365,4 @@ impl Lowering<'_> {
         let exit = find_exit(ffi::vdso_code(now, code.len)?)?;
         Some((then, exit))
     }
-}
-
-/// The argument of `PR_SET_MM_MAP(2const)`.
-fn mm_map(mm: &MmFields, auxv: u64, auxv_size: u32, exe_fd: u32) -> Vec<u8> {
-    let words = [
-        mm.start_code,
-        mm.end_code,
-        mm.start_data,
-        mm.end_data,
-        mm.start_brk,
-        mm.brk,
-        mm.start_stack,
-        mm.arg_start,
-        mm.arg_end,
-        mm.env_start,
-        mm.env_end,
-        auxv,
-    ];
-    let mut bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
-    bytes.extend(auxv_size.to_le_bytes());
-    bytes.extend(exe_fd.to_le_bytes());
-    bytes
-}
-
-/// The fields as `PR_SET_MM_MAP` accepts them (STK-42), and whether they had to be changed.
-fn acceptable(mm: MmFields, task_size: u64) -> (MmFields, bool) {
-    // Every vm.mmap_min_addr in use is at most this.
-    const LOW: u64 = 65_536;
-    let clamp = |x: u64| x.clamp(LOW, task_size - PAGE);
-    let mut ok = MmFields {
-        start_code: clamp(mm.start_code),
-        end_code: clamp(mm.end_code),
-        start_data: clamp(mm.start_data),
-        end_data: clamp(mm.end_data),
-        start_brk: clamp(mm.start_brk),
-        brk: clamp(mm.brk),
-        ..mm
-    };
-    if ok.start_code >= ok.end_code {
-        ok.start_code = ok.end_code.min(task_size - 2 * PAGE);
-        ok.end_code = ok.start_code + 1;
-    }
-    ok.end_data = ok.end_data.max(ok.start_data);
-    (ok, ok != mm)
 }

@@ -1,15 +1,16 @@
 //! Where this process's own vdso is and where its mappings end, asked as cheaply as the kernel
 //! allows: a few queries where it has them (6.11), else by reading `/proc/self/maps`.
 
-use alloc::borrow::ToOwned;
+use alloc::borrow::{Cow, ToOwned};
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use rustix::fd::AsFd;
 
+use uexec_core::mm::Prot;
 use uexec_core::world::VdsoPart;
 
-use crate::{facts, ffi};
+use crate::ffi;
 
 /// What is needed of the process's own address space.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +34,7 @@ struct Entry {
 impl OwnMaps {
     /// Asks the kernel about the vdso at `vdso` (`AT_SYSINFO_EHDR`, 0 for none).
     pub(crate) fn ask(vdso: u64) -> OwnMaps {
-        let by_query = crate::host::open_read(c"/proc/self/maps").ok().and_then(|f| {
+        let by_query = crate::procfs::open_read(c"/proc/self/maps").ok().and_then(|f| {
             let ask = |addr: u64| {
                 let mut name = [0u8; 32];
                 let q = ffi::map_query(f.as_fd(), addr, &mut name).ok()?;
@@ -44,7 +45,7 @@ impl OwnMaps {
             OwnMaps::from_lookup(vdso, ask)
         });
         by_query.unwrap_or_else(|| {
-            let text = crate::host::read_file(c"/proc/self/maps");
+            let text = crate::procfs::read_file(c"/proc/self/maps");
             let text = String::from_utf8_lossy(&text);
             let all: Vec<Entry> = text.lines().filter_map(parse).collect();
             let ask = |addr: u64| all.iter().find(|e| e.end > addr).cloned();
@@ -60,14 +61,14 @@ impl OwnMaps {
         let mut from = code.end;
         if code.name == "[vdso]" && code.start == vdso {
             own.vdso_start = code.start;
-            own.parts.push(facts::part(code.name.clone(), code.end - code.start));
+            own.parts.push(part(code.name.clone(), code.end - code.start));
             // The data pages lie directly below.
             while let Some(e) = ask(own.vdso_start.wrapping_sub(1))
                 && e.end == own.vdso_start
                 && e.name.starts_with("[vvar")
             {
                 own.vdso_start = e.start;
-                own.parts.insert(0, facts::part(e.name, e.end - e.start));
+                own.parts.insert(0, part(e.name, e.end - e.start));
             }
         } else {
             from = code.start;
@@ -82,6 +83,13 @@ impl OwnMaps {
         }
         Some(own)
     }
+}
+
+/// Permissions of a vdso part by its name.
+fn part(name: String, len: u64) -> VdsoPart {
+    let code = name == "[vdso]";
+    let prot = if code { Prot::READ | Prot::EXEC } else { Prot::READ };
+    VdsoPart { name: Cow::Owned(name), len, prot }
 }
 
 fn parse(line: &str) -> Option<Entry> {
@@ -117,13 +125,13 @@ mod tests {
 
     #[test]
     fn queries_and_text_agree_on_this_process() {
-        let vdso = crate::host::read_file(c"/proc/self/auxv")
+        let vdso = crate::procfs::read_file(c"/proc/self/auxv")
             .chunks_exact(16)
             .find(|p| p[0] == 33)
             .map(|p| u64::from_ne_bytes(p[8..].try_into().unwrap()))
             .unwrap();
         let asked = OwnMaps::ask(vdso);
-        let text = crate::host::read_file(c"/proc/self/maps");
+        let text = crate::procfs::read_file(c"/proc/self/maps");
         let text = String::from_utf8_lossy(&text);
         let all: Vec<Entry> = text.lines().filter_map(parse).collect();
         let ask = |addr: u64| all.iter().find(|e| e.end > addr).cloned();

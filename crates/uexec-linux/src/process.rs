@@ -65,7 +65,7 @@ impl Caller {
         let fail = |call, errno| ExecError::host(call, errno);
         // One entry per thread, and two for the directory itself.
         let tasks = rustix::fs::stat(c"/proc/self/task")
-            .map_err(|e| fail("stat of /proc/self/task", crate::facts::errno(e)))?;
+            .map_err(|e| fail("stat of /proc/self/task", ffi::errno(e)))?;
         if tasks.st_nlink > 3 {
             return Err(fail("exec from a process with other threads", Errno::EAGAIN));
         }
@@ -82,7 +82,7 @@ fn cloexec_descriptors() -> Vec<i32> {
     while from < end {
         let to = end.min(from + ffi::POLLED as i32);
         ffi::open_descriptors(from, to, &mut |fd| {
-            if crate::host::is_cloexec(fd) == Some(true) {
+            if ffi::is_cloexec(fd) == Some(true) {
                 found.push(fd);
             }
         });
@@ -94,7 +94,7 @@ fn cloexec_descriptors() -> Vec<i32> {
 /// Ids of POSIX timers. Where the kernel does not list them there are none to be found, and they
 /// are removed with the process only.
 fn posix_timers() -> Vec<u64> {
-    let text = crate::host::read_file(c"/proc/self/timers");
+    let text = crate::procfs::read_file(c"/proc/self/timers");
     let text = String::from_utf8_lossy(&text);
     text.lines().filter_map(|l| l.strip_prefix("ID: ")?.trim().parse().ok()).collect()
 }

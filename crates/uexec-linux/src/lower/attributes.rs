@@ -1,0 +1,147 @@
+//! Everything of a process but its memory, lowered: what is registered with the kernel, signals,
+//! the published layout, credentials and the rest of PIPE-49.
+
+use alloc::vec::Vec;
+
+use rustix::fd::AsRawFd;
+use uexec_core::world::World;
+use uexec_core::{ExecError, Op};
+
+use super::Lowering;
+use crate::Difference;
+use crate::arch::{Kind, nr};
+use crate::ffi::{self, CAP_HEADER};
+use crate::publish::{acceptable, mm_map};
+
+const PR_SET_DUMPABLE: u64 = 4;
+const PR_SET_KEEPCAPS: u64 = 8;
+const PR_SET_MM: u64 = 35;
+const PR_SET_MM_MAP: u64 = 14;
+const PR_SET_MM_MAP_SIZE: u64 = 104;
+const PR_CAP_AMBIENT: u64 = 47;
+const PR_CAP_AMBIENT_CLEAR_ALL: u64 = 4;
+const PR_SET_SYSCALL_USER_DISPATCH: u64 = 59;
+const ARCH_SET_GS: u64 = 0x1001;
+const ARCH_SET_FS: u64 = 0x1002;
+const RLIMIT_DATA: u64 = 2;
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+const CAP_CHECKPOINT_RESTORE: u64 = 1 << 40;
+
+impl Lowering<'_> {
+    /// What the kernel would otherwise write to after it is gone.
+    pub(super) fn drop_registrations(&mut self) {
+        if self.caller.rseq != 0 {
+            // glibc registers what the kernel's features need, at least the original size.
+            let size = self.host.facts().rseq.map_or(32, |r| r.0.next_multiple_of(32).max(32));
+            let drop = [self.caller.rseq, size, 1, 0x5305_3053, 0, 0];
+            if size == 32 {
+                self.may(nr::RSEQ, drop);
+            } else {
+                self.push(Kind::CallOrElse, nr::RSEQ, drop);
+                self.may(nr::RSEQ, [self.caller.rseq, 32, 1, 0x5305_3053, 0, 0]);
+            }
+        }
+        self.may(nr::SET_ROBUST_LIST, [0, 24, 0, 0, 0, 0]);
+        self.may(nr::SET_TID_ADDRESS, [0; 6]);
+        if !self.caller.fresh {
+            self.prctl(PR_SET_SYSCALL_USER_DISPATCH, 0, 0);
+        }
+    }
+
+    pub(super) fn reset_signals(&mut self) {
+        if self.caller.handled.is_empty() {
+            return;
+        }
+        let default = self.keep_words(&[0; 4]);
+        for signal in &self.caller.handled {
+            let (signal, args) = (*signal, [0, 0, 8, 0, 0]);
+            let [_, old, size, ..] = args;
+            self.may(nr::RT_SIGACTION, [signal, default, old, size, 0, 0]);
+        }
+    }
+
+    pub(super) fn set_mm(&mut self) -> Result<(), ExecError> {
+        let words = self.plan.auxv.words();
+        let auxv = self.keep_words(&words);
+        let (mut mm, mut changed) = acceptable(self.plan.mm, self.host.facts().task_size);
+        // The call asks for RLIMIT_DATA (STK-42); exec does not. Raised as far as needed.
+        let [soft, hard] = ffi::limit(RLIMIT_DATA).unwrap_or([u64::MAX; 2]);
+        let data = mm.end_data - mm.start_data;
+        if data > hard {
+            (mm.end_data, changed) = (mm.start_data + hard, true);
+        }
+        if changed {
+            self.differences.push(Difference::MmFields);
+        }
+        if data > soft {
+            let raised = self.keep_words(&[hard, hard]);
+            self.may(nr::SETRLIMIT, [RLIMIT_DATA, raised, 0, 0, 0, 0]);
+        }
+        let program = self.plan.image.program.file.id;
+        let exe = self.host.data_fd(program).map_err(|e| ExecError::host("open", e))?.as_raw_fd();
+        let size = (words.len() * 8) as u32;
+        let with_exe = self.keep(&mm_map(&mm, auxv, size, exe as u32));
+        let without = self.keep(&mm_map(&mm, auxv, size, u32::MAX));
+        let call = |at| [PR_SET_MM, PR_SET_MM_MAP, at, PR_SET_MM_MAP_SIZE, 0, 0];
+        let caps = self.host.facts().creds.effective;
+        if caps & (CAP_SYS_ADMIN | CAP_CHECKPOINT_RESTORE) != 0 {
+            self.push(Kind::CallOrElse, nr::PRCTL, call(with_exe));
+        } else {
+            self.differences.push(Difference::ExeLink);
+        }
+        self.may(nr::PRCTL, call(without));
+        if data > soft {
+            let old = self.keep_words(&[soft, hard]);
+            self.may(nr::SETRLIMIT, [RLIMIT_DATA, old, 0, 0, 0, 0]);
+        }
+        Ok(())
+    }
+
+    /// Credentials and the rest that must wait until nothing privileged is left to do.
+    pub(super) fn attributes(&mut self) {
+        let old = self.host.facts().creds.clone();
+        let new = self.plan.creds.clone();
+        let same = u64::from(u32::MAX);
+        if new.clear_ambient {
+            self.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0);
+        }
+        if new.settle_ids {
+            self.may(nr::SETRESGID, [same, same, new.egid.into(), 0, 0, 0]);
+            self.may(nr::SETRESUID, [same, same, new.euid.into(), 0, 0, 0]);
+        }
+        // Capabilities are only ever lowered.
+        let permitted = new.permitted & old.permitted;
+        let effective = new.effective & permitted;
+        if (permitted, effective) != (old.permitted, old.effective) {
+            let header = self.keep(&CAP_HEADER.map(u32::to_le_bytes).concat());
+            let half = |shift: u32| {
+                [effective, permitted, old.inheritable].map(|set| (set >> shift) as u32)
+            };
+            let data = [half(0), half(32)].concat();
+            let bytes: Vec<u8> = data.iter().flat_map(|w| w.to_le_bytes()).collect();
+            let data = self.keep(&bytes);
+            self.must(nr::CAPSET, [header, data, 0, 0, 0, 0]);
+        }
+        if old.securebits & 0x10 != 0 {
+            self.prctl(PR_SET_KEEPCAPS, 0, 0);
+        }
+        for op in &self.plan.ops {
+            if let Op::Dumpable(value) = op {
+                // 2 ("readable by root only") cannot be set from user space.
+                self.prctl(PR_SET_DUMPABLE, u64::from(*value == 1), 0);
+            }
+        }
+        if ffi::personality() != self.plan.personality {
+            self.may(nr::PERSONALITY, [self.plan.personality.into(), 0, 0, 0, 0, 0]);
+        }
+        let mut fds: Vec<i32> = self.host.descriptors().collect();
+        fds.extend(&self.caller.cloexec);
+        fds.sort_unstable();
+        fds.dedup();
+        for fd in fds {
+            self.may(nr::CLOSE, [fd as u64, 0, 0, 0, 0, 0]);
+        }
+        self.may(nr::ARCH_PRCTL, [ARCH_SET_FS, 0, 0, 0, 0, 0]);
+        self.may(nr::ARCH_PRCTL, [ARCH_SET_GS, 0, 0, 0, 0, 0]);
+    }
+}
