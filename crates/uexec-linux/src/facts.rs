@@ -159,7 +159,7 @@ pub(crate) fn commit_limit(setting: Option<u64>) -> u64 {
     match setting.unwrap_or(0) {
         0 => {
             let info = rustix::system::sysinfo();
-            let all = u64::from(info.totalram).saturating_add(info.totalswap);
+            let all = info.totalram.saturating_add(info.totalswap);
             all.saturating_mul(u64::from(info.mem_unit).max(1))
         }
         1 => u64::MAX,

@@ -153,7 +153,7 @@ pub fn by_command(exec: &Exec, uexec: &Path, folder: &Path) -> io::Result<Verdic
         }
         Some(_) => {}
     }
-    asked = asked.args([as_os(&exec.path)]).args(exec.argv.iter().skip(1).map(|a| as_os(a)));
+    asked = asked.args([as_os(&exec.path)]).args(exec.argv.iter().skip(1).map(as_os));
     asked.envp.clone_from(&exec.envp);
     asked.states.clone_from(&exec.states);
     asked.randomize = true;
