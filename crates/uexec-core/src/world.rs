@@ -142,7 +142,8 @@ pub trait World {
         None
     }
 
-    /// The exec that files were opened for has failed: none of them is asked about again.
+    /// The exec that files were opened for has failed or is done with: none of them is asked about
+    /// again, and their ids mean nothing any more.
     fn forget_files(&mut self) {}
 
     /// The caller's capability bounding set and ambient set.

@@ -108,12 +108,6 @@ impl Host {
         Ok(())
     }
 
-    /// Closes every file opened so far, to plan the next exec with the same host: settings and
-    /// facts are kept. The files' ids mean nothing afterwards.
-    pub fn close_files(&mut self) {
-        self.files.clear();
-    }
-
     /// The path of an open file, as in `/proc/PID/maps`; inside the root if there is one.
     #[must_use]
     pub fn path_of(&self, id: FileId) -> Option<Vec<u8>> {

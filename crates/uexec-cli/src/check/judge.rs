@@ -95,7 +95,7 @@ impl Judge {
                 self.refused(path, chain, error.refusal.clone())
             }
         };
-        self.host.close_files();
+        self.host.forget_files();
         finding
     }
 

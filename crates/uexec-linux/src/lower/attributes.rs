@@ -54,9 +54,7 @@ impl Lowering<'_> {
         }
         let default = self.keep_words(&[0; 4]);
         for signal in &self.caller.handled {
-            let (signal, args) = (*signal, [0, 0, 8, 0, 0]);
-            let [_, old, size, ..] = args;
-            self.may(nr::RT_SIGACTION, [signal, default, old, size, 0, 0]);
+            self.may(nr::RT_SIGACTION, [*signal, default, 0, 8, 0, 0]);
         }
     }
 
