@@ -266,6 +266,7 @@ pub(crate) mod nr {
     pub(crate) const MREMAP: u64 = 25;
     pub(crate) const MADVISE: u64 = 28;
     pub(crate) const GETRLIMIT: u64 = 97;
+    pub(crate) const PTRACE: u64 = 101;
     pub(crate) const SETRESUID: u64 = 117;
     pub(crate) const GETRESUID: u64 = 118;
     pub(crate) const SETRESGID: u64 = 119;
@@ -285,6 +286,7 @@ pub(crate) mod nr {
     pub(crate) const FGETXATTR: u64 = 193;
     pub(crate) const EXIT_GROUP: u64 = 231;
     pub(crate) const PRLIMIT64: u64 = 302;
+    pub(crate) const SECCOMP: u64 = 317;
     pub(crate) const EXECVEAT: u64 = 322;
     pub(crate) const RSEQ: u64 = 334;
     pub(crate) const FACCESSAT2: u64 = 439;
