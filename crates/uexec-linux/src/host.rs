@@ -17,7 +17,7 @@ use uexec_core::world::{At, Denied, FileId, Mount, Role, Stat, Sysctl, World};
 use uexec_core::{Errno, Facts};
 
 use crate::facts;
-use crate::ffi::{self, errno};
+use crate::ffi::{self, RSEQ_LEN, errno};
 use crate::procfs::read_number;
 
 /// Answers from the running kernel, for this process.
@@ -152,6 +152,13 @@ impl Host {
     /// Start of this process's own vdso block; 0 without one.
     pub(crate) const fn vdso_start(&self) -> u64 {
         self.vdso_start
+    }
+
+    /// How long the area is that glibc registers for restartable sequences: what the kernel's
+    /// features need, at least the original length.
+    pub(crate) fn rseq_len(&self) -> u64 {
+        let needed = self.facts.rseq.map_or(RSEQ_LEN, |r| r.0);
+        needed.next_multiple_of(RSEQ_LEN).max(RSEQ_LEN)
     }
 
     /// A descriptor to read a file from and to map it.
