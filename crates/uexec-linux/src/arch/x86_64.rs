@@ -295,7 +295,6 @@ pub(crate) mod nr {
     pub(crate) const MREMAP: u64 = 25;
     pub(crate) const MADVISE: u64 = 28;
     pub(crate) const GETRLIMIT: u64 = 97;
-    pub(crate) const PTRACE: u64 = 101;
     pub(crate) const SETRESUID: u64 = 117;
     pub(crate) const GETRESUID: u64 = 118;
     pub(crate) const SETRESGID: u64 = 119;
