@@ -108,8 +108,11 @@ impl<'a> Registry<'a> {
                         refusal.reason.why()
                     );
                     // A format that knew the magic knows best why it is not a program.
-                    if !matches!(refusal.reason, Reason::NotElf | Reason::NoFormat { .. }) {
-                        telling.get_or_insert(refusal);
+                    let other = |r: &Refusal| matches!(r.reason, Reason::ElfMachine { .. });
+                    if !matches!(refusal.reason, Reason::NotElf | Reason::NoFormat { .. })
+                        && telling.as_ref().is_none_or(|t| other(t) && !other(&refusal))
+                    {
+                        telling = Some(refusal);
                     }
                 }
                 mine => {

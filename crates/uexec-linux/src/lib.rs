@@ -14,6 +14,7 @@ mod facts;
 mod ffi;
 mod gadget;
 mod host;
+mod ia32;
 mod lower;
 mod maps;
 mod process;
