@@ -146,6 +146,7 @@ pub enum Reason {
     ElfType { e_type: u16 },
     ElfMachine { e_machine: u16, want: u16 },
     NoIa32 { why: &'static str },
+    X32,
     ElfPhentsize { e_phentsize: u16, want: u16 },
     ElfPhnum { e_phnum: u16 },
     ElfPhdrs { e_phoff: u64, need: u64, size: u64 },

@@ -122,6 +122,8 @@ fn elf_3_21_who_runs_what() {
     assert_eq!(errno(Elf { phentsize: 56, ..fixed() }), Some(Errno::ENOEXEC));
     assert_eq!(errno(Elf { phnum: Some(2049), size: 0x2_0000, ..fixed() }), Some(Errno::ENOEXEC));
     assert_eq!(errno(Elf { phnum: Some(2048), size: 0x2_0000, ..fixed() }), None);
+    let x32 = mem(Elf { machine: 62, ..fixed() }).run("/p").unwrap_err();
+    assert_eq!(x32.refusal.reason, Reason::X32);
     let mut off = mem(fixed());
     off.ia32 = None;
     let error = off.run("/p").unwrap_err();

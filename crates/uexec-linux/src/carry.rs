@@ -13,6 +13,7 @@ use crate::arch::{enter, nr, syscall6, trampoline};
 use crate::host::Host;
 use crate::lower::{CODE_LEN, Lowered, lower, room, vdso_len};
 use crate::process::Caller;
+use crate::threads::Ending;
 
 const PROT_RW: u64 = 3;
 const PROT_RX: u64 = 5;
@@ -30,7 +31,7 @@ pub struct Prepared {
     list: u64,
     differences: Vec<Difference>,
     /// Keeps the files open that the list maps.
-    _host: Host,
+    host: Host,
 }
 
 /// Memory of ours, unmapped when dropped.
@@ -144,7 +145,7 @@ pub fn prepare(plan: &Plan, mut host: Host, caller: &Caller) -> Result<Prepared,
             Err(errno) => return Err(ExecError::host("mmap", errno)),
         };
         let Lowered { list, differences } = lower(plan, &mut host, caller, base, region.data())?;
-        return Ok(Prepared { region, list, differences, _host: host });
+        return Ok(Prepared { region, list, differences, host });
     }
     Err(ExecError::host("finding room for the list of operations", Errno::ENOMEM))
 }
@@ -154,6 +155,13 @@ impl Prepared {
     #[must_use]
     pub fn differences(&self) -> &[Difference] {
         &self.differences
+    }
+
+    /// What is needed to end this process with this plan; signals of the mask `defaults` get their
+    /// default action.
+    pub(crate) fn ending(&self, defaults: u64) -> Ending {
+        let keep = self.host.descriptors().collect();
+        Ending::new(self.region.addr, self.list, keep, self.host.rseq_len(), defaults)
     }
 
     /// Replaces this process by the program. This is the point of no return: what fails from here

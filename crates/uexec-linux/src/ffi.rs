@@ -1,15 +1,16 @@
 //! System calls that rustix does not have, each behind a safe function. Nothing is decided here.
 
-use alloc::boxed::Box;
 use core::ffi::CStr;
 
 use rustix::fd::{AsRawFd, BorrowedFd};
 
 use uexec_core::Errno;
 
-use crate::arch::ia32::{int80, nr32};
 use crate::arch::{nr, syscall6};
-use crate::ia32::{Answer, CALLED, READ, STARTED};
+
+pub(crate) mod ia32;
+pub(crate) mod schedule;
+pub(crate) mod thread;
 
 fn result(ret: i64) -> Result<u64, Errno> {
     if (-4095..0).contains(&ret) { Err(Errno(-ret as u16)) } else { Ok(ret as u64) }
@@ -146,6 +147,14 @@ pub(crate) fn prctl(option: u64, a: u64, b: u64) -> Result<u64, Errno> {
     plain(nr::PRCTL, [option, a, b, 0, 0, 0])
 }
 
+/// A `prctl(2)` that answers by writing a word.
+pub(crate) fn prctl_word(option: u64) -> Result<u64, Errno> {
+    let mut word = 0u64;
+    // SAFETY: the options used write an int or a long.
+    result(unsafe { syscall6(nr::PRCTL, [option, (&raw mut word) as u64, 0, 0, 0, 0]) })?;
+    Ok(word)
+}
+
 /// `personality(2)` that asks.
 pub(crate) fn personality() -> u32 {
     plain(nr::PERSONALITY, [0xffff_ffff, 0, 0, 0, 0, 0]).unwrap_or(0) as u32
@@ -246,93 +255,6 @@ pub(crate) fn vdso_code(addr: u64, len: u64) -> Option<&'static [u8]> {
     Some(unsafe { core::slice::from_raw_parts(addr as *const u8, len as usize) })
 }
 
-/// Lets a child find out about i386 programs; returns what it left and the signal that killed it,
-/// or 0. The vdso block lies at `vdso`, `len` bytes of which the first `data` are no code. `None`
-/// when there can be no child.
-pub(crate) fn ask_ia32(vdso: u64, len: u64, data: u64) -> Option<(Box<Answer>, u64)> {
-    const SHARED_ANONYMOUS: u64 = 0x21;
-    const READ_WRITE: u64 = 3;
-    let size = size_of::<Answer>() as u64;
-    let args = [0, size, READ_WRITE, SHARED_ANONYMOUS, u64::MAX, 0];
-    // SAFETY: a new mapping wherever there is room.
-    let shared = result(unsafe { syscall6(nr::MMAP, args) }).ok()?;
-    // SAFETY: no flag and no stack: as fork(2), but without a signal at the child's end. The child
-    // only makes raw system calls.
-    let pid = result(unsafe { syscall6(nr::CLONE, [0; 6]) });
-    if pid == Ok(0) {
-        // SAFETY: this is the child, single-threaded, with a copy of everything.
-        unsafe { child_of_ask_ia32(shared as *mut Answer, vdso, len, data) }
-    }
-    let mut status = 0u32;
-    let to = (&raw mut status) as u64;
-    const WALL: u64 = 0x4000_0000;
-    let waited = pid.and_then(|pid| {
-        loop {
-            // SAFETY: writes the status, an int.
-            match result(unsafe { syscall6(nr::WAIT4, [pid, to, WALL, 0, 0, 0]) }) {
-                Err(Errno::EINTR) => {}
-                other => return other,
-            }
-        }
-    });
-    // SAFETY: mapped above, large enough, page-aligned; the child, its only other user, has ended.
-    // Any bytes are valid numbers.
-    let answer = waited.is_ok().then(|| Box::new(unsafe { (shared as *const Answer).read() }));
-    // SAFETY: mapped above and not used any more.
-    let _ = unsafe { syscall6(nr::MUNMAP, [shared, size, 0, 0, 0, 0]) };
-    answer.map(|answer| (answer, u64::from(status & 0x7f)))
-}
-
-/// The child: an i386 system call, then the i386 vdso in place of the own one. What the kernel
-/// does not have kills it, and the answer tells how far it came.
-///
-/// # Safety
-/// Must be a child of its own whose end harms nobody; `answer` is shared with the parent.
-unsafe fn child_of_ask_ia32(answer: *mut Answer, vdso: u64, len: u64, data: u64) -> ! {
-    const PR_SET_DUMPABLE: u64 = 4;
-    const ARCH_MAP_VDSO_32: u64 = 0x2002;
-    let default = [0u64; 4];
-    let _ = prctl(PR_SET_DUMPABLE, 0, 0);
-    // SIGILL, SIGBUS, SIGSEGV, SIGSYS
-    for signal in [4, 7, 11, 31] {
-        let args = [signal, (&raw const default) as u64, 0, 8, 0, 0];
-        // SAFETY: sets the default action from a valid 32-byte `struct sigaction`.
-        let _ = unsafe { syscall6(nr::RT_SIGACTION, args) };
-    }
-    // SAFETY: the parent's shared memory; it looks after this child's end.
-    let answer = unsafe { &mut *answer };
-    answer.step = STARTED;
-    // SAFETY: a new mapping without permissions, private and anonymous, wherever there is room.
-    let page = unsafe { int80(nr32::MMAP2, [0, 4096, 0, 0x22, u64::from(u32::MAX)]) };
-    if !(-4095..0).contains(&page) {
-        answer.page = u64::from(page as u32);
-    }
-    answer.step = CALLED;
-    let room = len + size_of::<Answer>() as u64;
-    // SAFETY: a new mapping wherever there is room.
-    let place = unsafe { syscall6(nr::MMAP, [0, room, 0, 0x22, u64::MAX, 0]) } as u64;
-    // SAFETY: what was mapped above.
-    let _ = unsafe { syscall6(nr::MUNMAP, [place, room, 0, 0, 0, 0]) };
-    // SAFETY: no code of this child asks the vdso.
-    let _ = unsafe { syscall6(nr::MUNMAP, [vdso, len, 0, 0, 0, 0]) };
-    let code_len = plain(nr::ARCH_PRCTL, [ARCH_MAP_VDSO_32, place, 0, 0, 0, 0]).unwrap_or(0);
-    let code = (place + data) as *const u8;
-    if len > data && code_len > 4 && code_len as usize <= answer.code.len() {
-        // SAFETY: the mapping has been made there; if it lies elsewhere this faults, and ends a
-        // child whose parent expects it.
-        unsafe {
-            core::ptr::copy_nonoverlapping(code, answer.code.as_mut_ptr(), code_len as usize)
-        };
-        if answer.code.starts_with(b"\x7fELF") {
-            answer.code_len = code_len;
-            answer.step = READ;
-        }
-    }
-    loop {
-        let _ = plain(nr::EXIT_GROUP, [0; 6]);
-    }
-}
-
 /// Whether the vdso's code is sealed (`mseal(2)`, done by the kernel itself where it is built so):
 /// it then can neither be moved nor unmapped.
 pub(crate) fn is_vdso_sealed(code: u64) -> bool {
@@ -359,11 +281,27 @@ pub(crate) fn rseq_area() -> u64 {
     crate::arch::rseq_area()
 }
 
+/// `RSEQ_SIG` of glibc on x86-64.
+pub(crate) const RSEQ_SIG: u64 = 0x5305_3053;
+/// Length of an rseq area as it first was, which older C libraries register.
+pub(crate) const RSEQ_LEN: u64 = 32;
+
+/// Drops the calling thread's registration of a restartable sequence area of this length, or of the
+/// original one.
+pub(crate) fn drop_rseq(area: u64, len: u64) {
+    for len in [len, RSEQ_LEN] {
+        // The kernel only forgets about the area.
+        if area == 0 || plain(nr::RSEQ, [area, len, 1, RSEQ_SIG, 0, 0]).is_ok() {
+            return;
+        }
+    }
+}
+
 /// A number above all open descriptors of this process.
 ///
 /// `select(2)`, "BUGS": descriptors in the sets beyond the size of the process's table are
 /// ignored, others must be open. So the smallest power of two is looked for that is ignored.
-pub(crate) fn descriptor_table_size() -> i32 {
+fn descriptor_table_size() -> i32 {
     const LARGEST: usize = 1 << 20;
     let mut size = 64;
     let mut set = alloc::vec![0u64; size / 64 + 1];
@@ -386,10 +324,10 @@ pub(crate) fn descriptor_table_size() -> i32 {
 }
 
 /// How many descriptors are asked about at a time.
-pub(crate) const POLLED: usize = 256;
+const POLLED: usize = 256;
 
 /// Calls `each` for every open descriptor from `from` up to `to`, at most [`POLLED`].
-pub(crate) fn open_descriptors(from: i32, to: i32, each: &mut dyn FnMut(i32)) {
+fn open_descriptors(from: i32, to: i32, each: &mut dyn FnMut(i32)) {
     const POLLNVAL: u16 = 0x20;
     let entry = |fd: i32| u64::from(fd as u32);
     let mut list = [0u64; POLLED];
@@ -406,6 +344,18 @@ pub(crate) fn open_descriptors(from: i32, to: i32, each: &mut dyn FnMut(i32)) {
         if !polled || (slot >> 48) as u16 & POLLNVAL == 0 {
             each(*slot as u32 as i32);
         }
+    }
+}
+
+/// Calls `each` for every open descriptor. Asks in blocks which are open at all, up to where the
+/// kernel says that it has no more.
+pub(crate) fn each_descriptor(each: &mut dyn FnMut(i32)) {
+    let end = descriptor_table_size();
+    let mut from = 0;
+    while from < end {
+        let to = end.min(from + POLLED as i32);
+        open_descriptors(from, to, each);
+        from = to;
     }
 }
 

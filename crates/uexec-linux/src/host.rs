@@ -17,7 +17,7 @@ use uexec_core::world::{At, Denied, FileId, Ia32, Mount, Role, Stat, Sysctl, Wor
 use uexec_core::{Errno, Facts};
 
 use crate::facts;
-use crate::ffi::{self, errno};
+use crate::ffi::{self, RSEQ_LEN, errno};
 use crate::ia32;
 use crate::procfs::read_number;
 
@@ -161,6 +161,13 @@ impl Host {
     /// What is known of i386 programs.
     pub(crate) fn known_ia32(&self) -> &Result<ia32::Known, &'static str> {
         self.ia32.get_or_init(|| ia32::ask(&self.facts.vdso, self.vdso_start))
+    }
+
+    /// How long the area is that glibc registers for restartable sequences: what the kernel's
+    /// features need, at least the original length.
+    pub(crate) fn rseq_len(&self) -> u64 {
+        let needed = self.facts.rseq.map_or(RSEQ_LEN, |r| r.0);
+        needed.next_multiple_of(RSEQ_LEN).max(RSEQ_LEN)
     }
 
     /// A descriptor to read a file from and to map it.

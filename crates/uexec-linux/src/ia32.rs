@@ -48,8 +48,8 @@ pub(crate) const READ: u64 = 3;
 pub(crate) fn ask(parts: &[VdsoPart], start: u64) -> Result<Known, &'static str> {
     let len: u64 = parts.iter().map(|p| p.len).sum();
     let code = parts.last().map_or(0, |p| p.len);
-    let (answer, signal) =
-        ffi::ask_ia32(start, len, len - code).ok_or("whether it runs them could not be asked")?;
+    let (answer, signal) = ffi::ia32::ask_ia32(start, len, len - code)
+        .ok_or("whether it runs them could not be asked")?;
     match (answer.step, signal) {
         (0 | STARTED, 31) => {
             return Err("this process's seccomp filter forbids their system calls");

@@ -48,7 +48,7 @@ pub(crate) const CODE_LEN: u64 = PAGE;
 fn list_room(plan: &Plan, host: &Host, caller: &Caller) -> usize {
     let descriptors = caller.cloexec.len() + host.descriptors().count();
     let per_item = caller.handled.len() + descriptors + caller.timers.len();
-    (44 + plan.ops.len() + per_item) * size_of::<MicroOp>()
+    (54 + plan.ops.len() + per_item) * size_of::<MicroOp>()
 }
 
 /// Bytes that lowering a plan takes behind the code page: an upper bound, whole pages.
@@ -58,7 +58,8 @@ pub(crate) fn room(plan: &Plan, host: &Host, caller: &Caller) -> u64 {
         _ => 0,
     };
     let bytes: usize = plan.ops.iter().map(copied).sum();
-    page_up((list_room(plan, host, caller) + bytes + 2048) as u64)
+    let inherited = caller.inherited.as_ref().map_or(0, |i| i.affinity.len() * 8 + 256);
+    page_up((list_room(plan, host, caller) + bytes + inherited + 2048) as u64)
 }
 
 /// Length of this process's vdso block in bytes.
@@ -165,6 +166,7 @@ impl Lowering<'_> {
         let all = self.keep_words(&[u64::MAX]);
         self.must(nr::RT_SIGPROCMASK, [2, all, 0, 8, 0, 0]);
         self.drop_registrations();
+        self.inherit();
         // Before anything is moved: a caller with as many mappings as `vm.max_map_count` allows
         // could not move one.
         let vdso_len = self.vdso_target().map_or(0, |_| vdso_len(self.host));

@@ -13,7 +13,8 @@ use alloc::vec::Vec;
 use super::{Binfmt, Verdict};
 use crate::abi::PAGE;
 use crate::abi::elf::{
-    ET_DYN, ET_EXEC, INTERP_MAX, MAGIC, PF_X, PHDRS_MAX, PT_GNU_STACK, PT_INTERP, PT_LOAD,
+    EM_X86_64, ET_DYN, ET_EXEC, INTERP_MAX, MAGIC, PF_X, PHDRS_MAX, PT_GNU_STACK, PT_INTERP,
+    PT_LOAD,
 };
 use crate::arch::{Arch, I386, X86_64};
 use crate::bprm::{Bprm, File};
@@ -52,6 +53,12 @@ impl Binfmt for CompatElf {
 
     fn load_binary(&self, bprm: &mut Bprm<'_>) -> Result<Verdict, Refusal> {
         let arch = I386.with_personality(bprm.world.facts().personality);
+        let head = decode::header(&bprm.head, Form::of(arch));
+        if bprm.head.get(EI_CLASS) == Some(&ELFCLASS32)
+            && head.is_some_and(|h| h.e_machine == EM_X86_64)
+        {
+            return Err(Refusal::new(Stage::Elf, Reason::X32).of(&bprm.file.path).at(4, 1));
+        }
         judge(bprm, arch, |bprm| match bprm.world.ia32() {
             Ok(_) => Ok(()),
             Err(why) => Err(Reason::NoIa32 { why }),
@@ -59,6 +66,10 @@ impl Binfmt for CompatElf {
         .map(Verdict::Image)
     }
 }
+
+/// Where the class stands in `e_ident` (`elf(5)`); only looked at to say what is wrong.
+const EI_CLASS: usize = 4;
+const ELFCLASS32: u8 = 1;
 
 /// The rules, for programs of `arch`; `host` says whether it can run them.
 fn judge(

@@ -9,6 +9,11 @@ use core::arch::{asm, global_asm};
 #[path = "x86_64/ia32.rs"]
 pub(crate) mod ia32;
 
+#[path = "x86_64_threads.rs"]
+mod threads;
+
+pub(crate) use threads::*;
+
 /// Makes a system call.
 ///
 /// # Safety
@@ -268,6 +273,29 @@ pub(crate) mod nr {
     pub(crate) const MUNMAP: u64 = 11;
     pub(crate) const RT_SIGACTION: u64 = 13;
     pub(crate) const RT_SIGPROCMASK: u64 = 14;
+    pub(crate) const SCHED_YIELD: u64 = 24;
+    pub(crate) const NANOSLEEP: u64 = 35;
+    pub(crate) const EXIT: u64 = 60;
+    pub(crate) const PTRACE: u64 = 101;
+    pub(crate) const RT_SIGPENDING: u64 = 127;
+    pub(crate) const RT_SIGQUEUEINFO: u64 = 129;
+    pub(crate) const RT_SIGTIMEDWAIT: u64 = 128;
+    pub(crate) const GETTID: u64 = 186;
+    pub(crate) const FUTEX: u64 = 202;
+    pub(crate) const SCHED_SETAFFINITY: u64 = 203;
+    pub(crate) const SCHED_GETAFFINITY: u64 = 204;
+    pub(crate) const IO_DESTROY: u64 = 207;
+    pub(crate) const TGKILL: u64 = 234;
+    pub(crate) const SET_MEMPOLICY: u64 = 238;
+    pub(crate) const GET_MEMPOLICY: u64 = 239;
+    pub(crate) const IOPRIO_SET: u64 = 251;
+    pub(crate) const IOPRIO_GET: u64 = 252;
+    pub(crate) const UNSHARE: u64 = 272;
+    pub(crate) const RT_TGSIGQUEUEINFO: u64 = 297;
+    pub(crate) const PROCESS_VM_READV: u64 = 310;
+    pub(crate) const KCMP: u64 = 312;
+    pub(crate) const SCHED_SETATTR: u64 = 314;
+    pub(crate) const SCHED_GETATTR: u64 = 315;
     pub(crate) const IOCTL: u64 = 16;
     pub(crate) const SELECT: u64 = 23;
     pub(crate) const MREMAP: u64 = 25;
