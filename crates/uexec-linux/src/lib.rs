@@ -8,6 +8,8 @@ extern crate std;
 
 #[allow(unsafe_code, reason = "raw system calls, trampoline and jump")]
 mod arch;
+#[allow(unsafe_code, reason = "raw system calls that try what a host allows")]
+pub mod attempt;
 #[allow(unsafe_code, reason = "maps the region the trampoline runs in, and enters it")]
 mod carry;
 mod difference;

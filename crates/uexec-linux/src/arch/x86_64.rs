@@ -322,6 +322,7 @@ pub(crate) mod nr {
     pub(crate) const FGETXATTR: u64 = 193;
     pub(crate) const EXIT_GROUP: u64 = 231;
     pub(crate) const PRLIMIT64: u64 = 302;
+    pub(crate) const SECCOMP: u64 = 317;
     pub(crate) const EXECVEAT: u64 = 322;
     pub(crate) const RSEQ: u64 = 334;
     pub(crate) const FACCESSAT2: u64 = 439;
