@@ -20,6 +20,7 @@ mod facts;
 mod ffi;
 mod gadget;
 mod host;
+mod ia32;
 mod inherit;
 #[allow(unsafe_code, reason = "closes descriptors and resets signals by their number")]
 mod leave;

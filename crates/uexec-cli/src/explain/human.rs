@@ -43,9 +43,13 @@ pub(crate) fn text(explained: &mut Explained, verbose: bool) -> String {
         let _ = writeln!(out, "  {LABEL}runs as{LABEL:#} {ids}{secure}");
     }
     if let (Some(r), Some(s)) = (&e.registers, &e.stack) {
+        let (ip, sp) = match e.image.as_ref().map(|i| i.class) {
+            Some(32) => ("eip", "esp"),
+            _ => ("rip", "rsp"),
+        };
         let _ = writeln!(
             out,
-            "  {LABEL}entry{LABEL:#}   rip {}, rsp {}: {} arguments, {} environment strings",
+            "  {LABEL}entry{LABEL:#}   {ip} {}, {sp} {}: {} arguments, {} environment strings",
             r.rip, r.rsp, s.argc, s.envc
         );
     }
