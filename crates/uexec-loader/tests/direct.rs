@@ -1,6 +1,6 @@
 //! The loader started directly: what it loads looks as if the kernel had executed it.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Output};
@@ -18,9 +18,17 @@ fn image() -> OwnedFd {
 
 const NO_RANDOMIZE: libc::c_ulong = 0x004_0000;
 
+fn fixed() -> io::Result<()> {
+    // SAFETY: changes where the next programs of this process are laid out.
+    match unsafe { libc::personality(NO_RANDOMIZE) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// Runs a program without randomised addresses: by the kernel, or by the loader that is told
 /// `words` first.
-fn run(by_loader: bool, at: &str, path: &str, argv: &[&str], keep: Option<i32>) -> Output {
+fn run(by_loader: bool, at: &str, path: &str, argv: &[&str]) -> Output {
     let image = image();
     let name = format!("/proc/self/fd/{}", image.as_raw_fd());
     let mut command = Command::new(if by_loader { &name } else { path });
@@ -29,16 +37,8 @@ fn run(by_loader: bool, at: &str, path: &str, argv: &[&str], keep: Option<i32>) 
     } else {
         command.arg0(argv[0]).args(&argv[1..]);
     }
-    // SAFETY: two system calls between fork and exec.
-    unsafe {
-        command.pre_exec(move || {
-            libc::personality(NO_RANDOMIZE);
-            if let Some(fd) = keep {
-                libc::fcntl(fd, libc::F_SETFD, 0);
-            }
-            Ok(())
-        })
-    };
+    // SAFETY: the closure makes one system call.
+    unsafe { command.pre_exec(fixed) };
     command.env_clear().env("A", "1").output().unwrap()
 }
 
@@ -53,7 +53,7 @@ fn nothing_of_the_loader_is_left() {
         let file = format!("/proc/self/{file}");
         let argv = ["cat", file.as_str()];
         let [ours, kernels] = [true, false].map(|ours| {
-            let output = run(ours, "-", "/bin/cat", &argv, None);
+            let output = run(ours, "-", "/bin/cat", &argv);
             assert!(output.status.success(), "{output:?}");
             output.stdout
         });
@@ -74,7 +74,7 @@ fn scripts_are_loaded_too() {
     std::fs::write(&script, "#!/bin/sh\necho \"$0 $1\"\n").unwrap();
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let path = script.to_str().unwrap();
-    let ours = text(&run(true, "-", path, &["x", "y"], None));
+    let ours = text(&run(true, "-", path, &["x", "y"]));
     assert_eq!(ours, format!("{path} y\n"));
     std::fs::remove_dir_all(&dir).unwrap();
 }
@@ -88,13 +88,15 @@ fn a_descriptor_is_kept_or_closed_as_asked() {
         let image = image();
         let mut command = Command::new(format!("/proc/self/fd/{}", image.as_raw_fd()));
         command.arg0("tag").args([&at, "", "ls", "/proc/self/fd"]);
-        // SAFETY: one system call between fork and exec.
-        unsafe {
-            command.pre_exec(move || match libc::dup2(fd, FD) {
+        let dup = move || {
+            // SAFETY: the number is nobody's in the child.
+            match unsafe { libc::dup2(fd, FD) } {
                 FD => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            })
+                _ => Err(io::Error::last_os_error()),
+            }
         };
+        // SAFETY: the closure makes one system call.
+        unsafe { command.pre_exec(dup) };
         let listed = text(&command.output().unwrap());
         assert_eq!(listed.lines().any(|l| l == "200"), left, "{at}: {listed}");
     }
@@ -102,10 +104,10 @@ fn a_descriptor_is_kept_or_closed_as_asked() {
 
 #[test]
 fn failures_are_told() {
-    let output = run(true, "-", "/nowhere/at/all", &["x"], None);
+    let output = run(true, "-", "/nowhere/at/all", &["x"]);
     assert_eq!(output.status.code(), Some(127));
     assert!(String::from_utf8_lossy(&output.stderr).contains("ENOENT"), "{output:?}");
-    let output = run(true, "-", "/etc/passwd", &["x"], None);
+    let output = run(true, "-", "/etc/passwd", &["x"]);
     assert_eq!(output.status.code(), Some(126));
     assert!(String::from_utf8_lossy(&output.stderr).contains("EACCES"), "{output:?}");
     let nothing = Command::new(format!("/proc/self/fd/{}", image().as_raw_fd())).output();
@@ -128,8 +130,8 @@ fn a_program_that_cannot_be_laid_out_dies() {
     let path = std::env::temp_dir().join(format!("uexec-loader-dies-{}", std::process::id()));
     std::fs::write(&path, &elf).unwrap();
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let [ours, kernels] = [true, false]
-        .map(|ours| run(ours, "-", path.to_str().unwrap(), &["x"], None).status.signal());
+    let [ours, kernels] =
+        [true, false].map(|ours| run(ours, "-", path.to_str().unwrap(), &["x"]).status.signal());
     std::fs::remove_file(&path).unwrap();
     assert_eq!(ours, Some(libc::SIGSEGV));
     assert_eq!(ours, kernels);
