@@ -118,4 +118,3 @@ pub trait Binfmt {
     /// is `ENOEXEC` is taken as "not mine".
     fn load_binary(&self, bprm: &mut Bprm<'_>) -> Result<Verdict, Refusal>;
 }
-

@@ -148,9 +148,8 @@ impl Rule {
             Test::Magic { .. } => b"",
         };
         let used = [&self.name, &self.interpreter, extension];
-        let delimiter = *b":;,|!@%^~\x01\x02\x03"
-            .iter()
-            .find(|d| used.iter().all(|part| !part.contains(d)))?;
+        let delimiter =
+            *b":;,|!@%^~\x01\x02\x03".iter().find(|d| used.iter().all(|part| !part.contains(d)))?;
         let mut out = Vec::with_capacity(128);
         let mut field = |text: &[u8]| {
             out.push(delimiter);
