@@ -23,6 +23,7 @@ mod errno;
 pub mod error;
 pub mod image;
 mod layout;
+pub mod lookup;
 pub mod mm;
 mod pipeline;
 mod plan;

@@ -8,6 +8,8 @@ extern crate alloc;
 mod arch;
 #[allow(unsafe_code, reason = "maps the region the trampoline runs in, and enters it")]
 mod carry;
+#[allow(unsafe_code, reason = "makes processes and threads, as was decided")]
+mod create;
 mod difference;
 mod facts;
 #[allow(unsafe_code, reason = "system calls that rustix does not have")]
@@ -19,8 +21,11 @@ mod maps;
 mod process;
 mod procfs;
 mod publish;
+#[allow(unsafe_code, reason = "a child that shares the caller's memory until its exec")]
+pub mod spawn;
 
 pub use carry::{Prepared, prepare};
+pub use create::{Created, Start, clone_facts, create};
 pub use difference::Difference;
 pub use ffi::is_cloexec;
 pub use host::Host;

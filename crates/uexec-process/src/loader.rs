@@ -1,0 +1,21 @@
+//! The loader that children execute, made once and kept open.
+
+use std::sync::OnceLock;
+
+use uexec_linux::spawn::Loader;
+
+use crate::error::SpawnError;
+
+/// The loader of this process.
+pub(crate) fn get() -> Result<&'static Loader, SpawnError> {
+    static LOADER: OnceLock<Loader> = OnceLock::new();
+    if let Some(loader) = LOADER.get() {
+        return Ok(loader);
+    }
+    let made = Loader::new(&image()).map_err(|e| SpawnError::call("memfd_create", e))?;
+    Ok(LOADER.get_or_init(|| made))
+}
+
+fn image() -> Vec<u8> {
+    std::fs::read(std::env::var_os("UEXEC_INTERIM").unwrap()).unwrap()
+}
