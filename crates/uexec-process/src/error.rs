@@ -1,7 +1,7 @@
 //! Why nothing was started: errno, stage, cause and remedy.
 
 use std::borrow::Cow;
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
@@ -59,8 +59,9 @@ impl SpawnError {
         }
     }
 
-    /// A call that failed.
-    pub(crate) fn call(call: &'static str, errno: Errno) -> SpawnError {
+    /// Of a call that failed.
+    #[must_use]
+    pub fn call(call: &'static str, errno: Errno) -> SpawnError {
         let why = match (call, errno) {
             ("clone", Errno::EAGAIN) => {
                 "this user has as many tasks as RLIMIT_NPROC allows, or the system has none left"
@@ -71,9 +72,23 @@ impl SpawnError {
         SpawnError { errno, stage: call.into(), why, hint: String::new(), invalid: false }
     }
 
+    /// Of a program that a child could not execute; why is found out now, in this process.
+    #[must_use]
+    pub fn of_program(path: &CStr, argv: &[&CStr], envp: &[&CStr], errno: Errno) -> SpawnError {
+        let words = |all: &[&CStr]| all.iter().map(|w| w.to_bytes().to_vec()).collect();
+        let path = path.to_bytes().to_vec();
+        let exec = Exec { path, argv: words(argv), envp: words(envp), ..Exec::default() };
+        SpawnError::or_else(plan(exec, &mut Host::new(), &KERNEL_FORMATS).err(), errno)
+    }
+
     /// The program could not be executed; why is found out now, in this process.
     pub(crate) fn exec(command: &Command, errno: Errno) -> SpawnError {
-        match explain(command).filter(|e| e.errno() == errno) {
+        SpawnError::or_else(explain(command), errno)
+    }
+
+    /// The explanation, if it is one of this errno.
+    fn or_else(explained: Option<ExecError>, errno: Errno) -> SpawnError {
+        match explained.filter(|e| e.errno() == errno) {
             Some(error) => error.into(),
             // In the child it was another matter.
             None => SpawnError {

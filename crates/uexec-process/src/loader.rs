@@ -6,8 +6,12 @@ use uexec_linux::spawn::Loader;
 
 use crate::error::SpawnError;
 
-/// The loader of this process.
-pub(crate) fn get() -> Result<&'static Loader, SpawnError> {
+/// The loader that this process's children execute: made when it is first asked for, then kept open
+/// (close-on-exec).
+///
+/// # Errors
+/// Those of `memfd_create(2)` and `write(2)`.
+pub fn loader() -> Result<&'static Loader, SpawnError> {
     static LOADER: OnceLock<Loader> = OnceLock::new();
     if let Some(loader) = LOADER.get() {
         return Ok(loader);
