@@ -4,17 +4,14 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 use serde_json::{Value, json};
 use uexec_core::clone::{
     CloneArgs, CloneError, ClonePlan, Entry, Gets, Inherit, Item, Memory, Request, decide,
 };
 use uexec_linux::clone_facts;
 
-const GOOD: Style = AnsiColor::Green.on_default().bold();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const LABEL: Style = Style::new().dimmed();
-const MARK: Style = AnsiColor::Yellow.on_default();
+use crate::style::{BAD, GOOD, LABEL, ODD};
 
 /// Explains the flags in `text` on standard output: 0 where the call would succeed, 1 where it
 /// would fail, 125 where the text cannot be read.
@@ -84,7 +81,7 @@ fn permitted(asked: &Request, plan: &ClonePlan) -> String {
         "\n"
     });
     for warning in &plan.warnings {
-        let _ = writeln!(out, "  {MARK}note{MARK:#}   {warning}");
+        let _ = writeln!(out, "  {ODD}note{ODD:#}   {warning}");
     }
     let _ = writeln!(out, "\n  {LABEL}{:<34} {:<8} because of{LABEL:#}", "item", "child's");
     for row in &plan.child {
@@ -130,7 +127,7 @@ fn because(row: &Inherit) -> String {
 
 const fn style(gets: Gets) -> Style {
     match gets {
-        Gets::Shared => MARK,
+        Gets::Shared => ODD,
         Gets::New | Gets::Given => GOOD,
         Gets::Copied => Style::new(),
         Gets::Cleared => LABEL,

@@ -10,6 +10,10 @@ use uexec_core::Errno;
 
 use crate::arch::{nr, syscall6};
 
+pub(crate) mod ia32;
+pub(crate) mod schedule;
+pub(crate) mod thread;
+
 fn result(ret: i64) -> Result<u64, Errno> {
     if (-4095..0).contains(&ret) { Err(Errno(-ret as u16)) } else { Ok(ret as u64) }
 }
@@ -145,6 +149,14 @@ pub(crate) fn prctl(option: u64, a: u64, b: u64) -> Result<u64, Errno> {
     plain(nr::PRCTL, [option, a, b, 0, 0, 0])
 }
 
+/// A `prctl(2)` that answers by writing a word.
+pub(crate) fn prctl_word(option: u64) -> Result<u64, Errno> {
+    let mut word = 0u64;
+    // SAFETY: the options used write an int or a long.
+    result(unsafe { syscall6(nr::PRCTL, [option, (&raw mut word) as u64, 0, 0, 0, 0]) })?;
+    Ok(word)
+}
+
 /// `personality(2)` that asks.
 pub(crate) fn personality() -> u32 {
     plain(nr::PERSONALITY, [0xffff_ffff, 0, 0, 0, 0, 0]).unwrap_or(0) as u32
@@ -271,11 +283,27 @@ pub(crate) fn rseq_area() -> u64 {
     crate::arch::rseq_area()
 }
 
+/// `RSEQ_SIG` of glibc on x86-64.
+pub(crate) const RSEQ_SIG: u64 = 0x5305_3053;
+/// Length of an rseq area as it first was, which older C libraries register.
+pub(crate) const RSEQ_LEN: u64 = 32;
+
+/// Drops the calling thread's registration of a restartable sequence area of this length, or of the
+/// original one.
+pub(crate) fn drop_rseq(area: u64, len: u64) {
+    for len in [len, RSEQ_LEN] {
+        // The kernel only forgets about the area.
+        if area == 0 || plain(nr::RSEQ, [area, len, 1, RSEQ_SIG, 0, 0]).is_ok() {
+            return;
+        }
+    }
+}
+
 /// A number above all open descriptors of this process.
 ///
 /// `select(2)`, "BUGS": descriptors in the sets beyond the size of the process's table are
 /// ignored, others must be open. So the smallest power of two is looked for that is ignored.
-pub(crate) fn descriptor_table_size() -> i32 {
+fn descriptor_table_size() -> i32 {
     const LARGEST: usize = 1 << 20;
     let mut size = 64;
     let mut set = alloc::vec![0u64; size / 64 + 1];
@@ -298,10 +326,10 @@ pub(crate) fn descriptor_table_size() -> i32 {
 }
 
 /// How many descriptors are asked about at a time.
-pub(crate) const POLLED: usize = 256;
+const POLLED: usize = 256;
 
 /// Calls `each` for every open descriptor from `from` up to `to`, at most [`POLLED`].
-pub(crate) fn open_descriptors(from: i32, to: i32, each: &mut dyn FnMut(i32)) {
+fn open_descriptors(from: i32, to: i32, each: &mut dyn FnMut(i32)) {
     const POLLNVAL: u16 = 0x20;
     let entry = |fd: i32| u64::from(fd as u32);
     let mut list = [0u64; POLLED];
@@ -318,6 +346,18 @@ pub(crate) fn open_descriptors(from: i32, to: i32, each: &mut dyn FnMut(i32)) {
         if !polled || (slot >> 48) as u16 & POLLNVAL == 0 {
             each(*slot as u32 as i32);
         }
+    }
+}
+
+/// Calls `each` for every open descriptor. Asks in blocks which are open at all, up to where the
+/// kernel says that it has no more.
+pub(crate) fn each_descriptor(each: &mut dyn FnMut(i32)) {
+    let end = descriptor_table_size();
+    let mut from = 0;
+    while from < end {
+        let to = end.min(from + POLLED as i32);
+        open_descriptors(from, to, each);
+        from = to;
     }
 }
 

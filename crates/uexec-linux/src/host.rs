@@ -13,11 +13,12 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags};
 use uexec_core::abi::personality::ADDR_NO_RANDOMIZE;
 use uexec_core::error::FileKind;
-use uexec_core::world::{At, Denied, FileId, Mount, Role, Stat, Sysctl, World};
+use uexec_core::world::{At, Denied, FileId, Ia32, Mount, Role, Stat, Sysctl, World};
 use uexec_core::{Errno, Facts};
 
 use crate::facts;
-use crate::ffi::{self, errno};
+use crate::ffi::{self, RSEQ_LEN, errno};
+use crate::ia32;
 use crate::procfs::read_number;
 
 /// Answers from the running kernel, for this process.
@@ -29,12 +30,13 @@ pub struct Host {
     own_base: Option<u64>,
     files: Vec<HostFile>,
     caps: OnceCell<(u64, u64)>,
+    ia32: OnceCell<Result<ia32::Known, &'static str>>,
     /// The layout was asked to lie elsewhere than where the kernel maps for this process.
     moved: bool,
     /// Where all paths start, instead of this process's root.
     root: Option<OwnedFd>,
     /// Kernel settings already read, in the order of [`Sysctl`].
-    settings: [Option<u64>; 6],
+    settings: [Option<u64>; 7],
 }
 
 /// An open file.
@@ -71,9 +73,10 @@ impl Host {
             vdso_start: gathered.vdso_start,
             files: Vec::with_capacity(4),
             caps: OnceCell::new(),
+            ia32: OnceCell::new(),
             moved: false,
             root: None,
-            settings: [None; 6],
+            settings: [None; 7],
         }
     }
 
@@ -87,6 +90,7 @@ impl Host {
             own_base: self.own_base,
             files: Vec::with_capacity(4),
             caps: OnceCell::new(),
+            ia32: self.ia32.clone(),
             root: self.root.as_ref().and_then(|r| r.try_clone().ok()),
             settings: self.settings,
             moved: false,
@@ -152,6 +156,18 @@ impl Host {
     /// Start of this process's own vdso block; 0 without one.
     pub(crate) const fn vdso_start(&self) -> u64 {
         self.vdso_start
+    }
+
+    /// What is known of i386 programs.
+    pub(crate) fn known_ia32(&self) -> &Result<ia32::Known, &'static str> {
+        self.ia32.get_or_init(|| ia32::ask(&self.facts.vdso, self.vdso_start))
+    }
+
+    /// How long the area is that glibc registers for restartable sequences: what the kernel's
+    /// features need, at least the original length.
+    pub(crate) fn rseq_len(&self) -> u64 {
+        let needed = self.facts.rseq.map_or(RSEQ_LEN, |r| r.0);
+        needed.next_multiple_of(RSEQ_LEN).max(RSEQ_LEN)
     }
 
     /// A descriptor to read a file from and to map it.
@@ -289,6 +305,7 @@ impl World for Host {
         let (path, default) = match which {
             Sysctl::RandomizeVaSpace => (c"/proc/sys/kernel/randomize_va_space", 2),
             Sysctl::MmapRndBits => (c"/proc/sys/vm/mmap_rnd_bits", 28),
+            Sysctl::MmapRndCompatBits => (c"/proc/sys/vm/mmap_rnd_compat_bits", 8),
             Sysctl::MmapMinAddr => (c"/proc/sys/vm/mmap_min_addr", 65_536),
             Sysctl::LegacyVaLayout => (c"/proc/sys/vm/legacy_va_layout", 0),
             Sysctl::SuidDumpable => (c"/proc/sys/fs/suid_dumpable", 0),
@@ -301,6 +318,14 @@ impl World for Host {
     fn cap_sets(&mut self) -> (u64, u64) {
         let possible = self.facts.creds.permitted & self.facts.creds.inheritable;
         *self.caps.get_or_init(|| facts::cap_sets(possible))
+    }
+
+    fn ia32(&mut self) -> Result<Ia32, &'static str> {
+        let known = self.known_ia32().as_ref().map_err(|why| *why)?;
+        let mut ia32 = known.ia32.clone();
+        // Where mappings of this process end counts for programs of either kind, or for none.
+        ia32.mmap_base = self.facts.mmap_base.and(ia32.mmap_base);
+        Ok(ia32)
     }
 
     fn commit_limit(&mut self) -> u64 {

@@ -3,26 +3,40 @@
 #![deny(unsafe_code)]
 
 extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
 
 #[allow(unsafe_code, reason = "raw system calls, trampoline and jump")]
 mod arch;
+#[allow(unsafe_code, reason = "raw system calls that try what a host allows")]
+pub mod attempt;
 #[allow(unsafe_code, reason = "maps the region the trampoline runs in, and enters it")]
 mod carry;
 #[allow(unsafe_code, reason = "makes processes and threads, as was decided")]
 mod create;
 mod difference;
+#[allow(unsafe_code, reason = "gives the process away")]
+pub mod exec;
 mod facts;
 #[allow(unsafe_code, reason = "system calls that rustix does not have")]
 mod ffi;
 mod gadget;
 mod host;
+mod ia32;
+mod inherit;
+#[allow(unsafe_code, reason = "closes descriptors and resets signals by their number")]
+mod leave;
 mod lower;
 mod maps;
 mod process;
 mod procfs;
 mod publish;
+#[allow(unsafe_code, reason = "starts another program by the kernel")]
+mod share;
 #[allow(unsafe_code, reason = "a child that shares the caller's memory until its exec")]
 pub mod spawn;
+#[allow(unsafe_code, reason = "what stopped threads run, and the process that stops them")]
+mod threads;
 
 pub use carry::{Prepared, prepare};
 pub use create::{Created, Start, clone_facts, create};

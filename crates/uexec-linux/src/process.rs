@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 
 use uexec_core::{Errno, ExecError};
 
-use crate::ffi;
+use crate::ffi::{self, thread};
+use crate::inherit::Inherited;
 
 /// What is known of the calling process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Caller {
     pub(crate) timers: Vec<u64>,
     /// Where the restartable sequence area is registered; 0 for none.
     pub(crate) rseq: u64,
+    /// What the leader is given that goes on in this thread's place.
+    pub(crate) inherited: Option<Inherited>,
     /// Nothing but what a fresh process has needs to be reset.
     pub(crate) fresh: bool,
 }
@@ -41,6 +44,7 @@ impl Caller {
             cloexec: Vec::new(),
             timers: Vec::new(),
             rseq: 0,
+            inherited: None,
             fresh: true,
         }
     }
@@ -55,6 +59,21 @@ impl Caller {
             fresh: false,
             ..Caller::fresh()
         }
+    }
+
+    /// The calling thread of any process, of which the rest is cleared away at the last moment
+    /// ([`leave`](crate::leave)).
+    ///
+    /// # Errors
+    /// What of the thread the leader cannot be given.
+    pub(crate) fn thread() -> Result<Caller, &'static str> {
+        let leads = thread::gettid() == thread::getpid();
+        Ok(Caller {
+            inherited: if leads { None } else { Some(Inherited::of_caller()?) },
+            rseq: if leads { ffi::rseq_area() } else { 0 },
+            fresh: false,
+            ..Caller::bare()
+        })
     }
 
     /// Any single-threaded process.
@@ -73,21 +92,14 @@ impl Caller {
     }
 }
 
-/// Descriptors that are close-on-exec. Asks in blocks which are open at all, up
-/// to where the kernel says that it has no more.
+/// Descriptors that are close-on-exec.
 fn cloexec_descriptors() -> Vec<i32> {
-    let end = ffi::descriptor_table_size();
     let mut found = Vec::new();
-    let mut from = 0;
-    while from < end {
-        let to = end.min(from + ffi::POLLED as i32);
-        ffi::open_descriptors(from, to, &mut |fd| {
-            if ffi::is_cloexec(fd) == Some(true) {
-                found.push(fd);
-            }
-        });
-        from = to;
-    }
+    ffi::each_descriptor(&mut |fd| {
+        if ffi::is_cloexec(fd) == Some(true) {
+            found.push(fd);
+        }
+    });
     found
 }
 

@@ -166,3 +166,20 @@ pub fn run(exec: &Exec) -> io::Result<i32> {
         }
     }
 }
+
+/// Replaces this process by a program with this process's environment, by `execve(2)` and nothing
+/// else.
+pub fn execve(program: &[std::ffi::OsString]) -> io::Error {
+    let argv: Vec<CString> = program.iter().map(c_string).collect();
+    let pair = |(k, v): (std::ffi::OsString, std::ffi::OsString)| {
+        c_string(OsStr::from_bytes(&[k.as_bytes(), b"=", v.as_bytes()].concat()))
+    };
+    let envp: Vec<CString> = std::env::vars_os().map(pair).collect();
+    let pointers = |list: &[CString]| -> Vec<*const c_char> {
+        list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (argv_pointers, envp) = (pointers(&argv), pointers(&envp));
+    // SAFETY: all strings and both arrays are as execve wants them.
+    unsafe { libc::execve(argv_pointers[0], argv_pointers.as_ptr(), envp.as_ptr()) };
+    io::Error::last_os_error()
+}

@@ -8,12 +8,14 @@
 //! * [`predict`] is what uexec says would happen, by its library and by `uexec explain`; [`verdict`]
 //!   compares it with what the kernel did.
 //! * [`watch`] lists the exec system calls that a command makes.
+//! * [`dethread`] has processes with several threads replace themselves.
 //! * [`uexec`] finds the command `uexec` that is to be tested.
 //!
 //! No room decides what would be right: the kernel does.
 
 #![deny(unsafe_code)]
 
+pub mod dethread;
 pub mod elf;
 #[allow(unsafe_code, reason = "fork, and what the child does before its exec")]
 pub mod launch;

@@ -6,6 +6,14 @@
 
 use core::arch::{asm, global_asm};
 
+#[path = "x86_64/ia32.rs"]
+pub(crate) mod ia32;
+
+#[path = "x86_64_threads.rs"]
+mod threads;
+
+pub(crate) use threads::*;
+
 /// Makes a system call.
 ///
 /// # Safety
@@ -38,7 +46,8 @@ pub(crate) unsafe fn syscall6(nr: u64, args: [u64; 6]) -> i64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Kind {
-    /// Ends the list: `rt_sigreturn` with the frame at `args[0]`.
+    /// Ends the list: `rt_sigreturn` with the frame at `args[0]` and `args[1]` as selector of the
+    /// data segments.
     End = 0,
     /// System call `args[0]` with arguments `args[1..]`; an error ends the process.
     MustCall = 1,
@@ -127,7 +136,10 @@ global_asm!(
     "jmp 3b",
     "7:",
     "mov rsp, [rbx + 8]", // the end: registers, mask and FPU come from a signal frame
-    "mov eax, 15",        // rt_sigreturn
+    "mov eax, [rbx + 16]", // the data segments, which it does not set
+    "mov ds, eax",
+    "mov es, eax",
+    "mov eax, 15", // rt_sigreturn
     "syscall",
     "hlt", // it does not return
     "uexec_trampoline_end:",
@@ -261,10 +273,35 @@ pub(crate) mod nr {
     pub(crate) const MUNMAP: u64 = 11;
     pub(crate) const RT_SIGACTION: u64 = 13;
     pub(crate) const RT_SIGPROCMASK: u64 = 14;
+    pub(crate) const SCHED_YIELD: u64 = 24;
+    pub(crate) const NANOSLEEP: u64 = 35;
+    pub(crate) const EXIT: u64 = 60;
+    pub(crate) const PTRACE: u64 = 101;
+    pub(crate) const RT_SIGPENDING: u64 = 127;
+    pub(crate) const RT_SIGQUEUEINFO: u64 = 129;
+    pub(crate) const RT_SIGTIMEDWAIT: u64 = 128;
+    pub(crate) const GETTID: u64 = 186;
+    pub(crate) const FUTEX: u64 = 202;
+    pub(crate) const SCHED_SETAFFINITY: u64 = 203;
+    pub(crate) const SCHED_GETAFFINITY: u64 = 204;
+    pub(crate) const IO_DESTROY: u64 = 207;
+    pub(crate) const TGKILL: u64 = 234;
+    pub(crate) const SET_MEMPOLICY: u64 = 238;
+    pub(crate) const GET_MEMPOLICY: u64 = 239;
+    pub(crate) const IOPRIO_SET: u64 = 251;
+    pub(crate) const IOPRIO_GET: u64 = 252;
+    pub(crate) const UNSHARE: u64 = 272;
+    pub(crate) const RT_TGSIGQUEUEINFO: u64 = 297;
+    pub(crate) const PROCESS_VM_READV: u64 = 310;
+    pub(crate) const KCMP: u64 = 312;
+    pub(crate) const SCHED_SETATTR: u64 = 314;
+    pub(crate) const SCHED_GETATTR: u64 = 315;
     pub(crate) const IOCTL: u64 = 16;
     pub(crate) const SELECT: u64 = 23;
     pub(crate) const MREMAP: u64 = 25;
     pub(crate) const MADVISE: u64 = 28;
+    pub(crate) const CLONE: u64 = 56;
+    pub(crate) const WAIT4: u64 = 61;
     pub(crate) const GETRLIMIT: u64 = 97;
     pub(crate) const SETRESUID: u64 = 117;
     pub(crate) const GETRESUID: u64 = 118;
@@ -285,6 +322,7 @@ pub(crate) mod nr {
     pub(crate) const FGETXATTR: u64 = 193;
     pub(crate) const EXIT_GROUP: u64 = 231;
     pub(crate) const PRLIMIT64: u64 = 302;
+    pub(crate) const SECCOMP: u64 = 317;
     pub(crate) const EXECVEAT: u64 = 322;
     pub(crate) const RSEQ: u64 = 334;
     pub(crate) const FACCESSAT2: u64 = 439;

@@ -10,7 +10,7 @@ use uexec_core::{ExecError, Op};
 use super::Lowering;
 use crate::Difference;
 use crate::arch::{Kind, nr};
-use crate::ffi::{self, CAP_HEADER};
+use crate::ffi::{self, CAP_HEADER, RSEQ_LEN, RSEQ_SIG};
 use crate::publish::{acceptable, mm_map};
 
 const PR_SET_DUMPABLE: u64 = 4;
@@ -31,14 +31,13 @@ impl Lowering<'_> {
     /// What the kernel would otherwise write to after it is gone.
     pub(super) fn drop_registrations(&mut self) {
         if self.caller.rseq != 0 {
-            // glibc registers what the kernel's features need, at least the original size.
-            let size = self.host.facts().rseq.map_or(32, |r| r.0.next_multiple_of(32).max(32));
-            let drop = [self.caller.rseq, size, 1, 0x5305_3053, 0, 0];
-            if size == 32 {
-                self.may(nr::RSEQ, drop);
+            let size = self.host.rseq_len();
+            let drop = |len| [self.caller.rseq, len, 1, RSEQ_SIG, 0, 0];
+            if size == RSEQ_LEN {
+                self.may(nr::RSEQ, drop(size));
             } else {
-                self.push(Kind::CallOrElse, nr::RSEQ, drop);
-                self.may(nr::RSEQ, [self.caller.rseq, 32, 1, 0x5305_3053, 0, 0]);
+                self.push(Kind::CallOrElse, nr::RSEQ, drop(size));
+                self.may(nr::RSEQ, drop(RSEQ_LEN));
             }
         }
         self.may(nr::SET_ROBUST_LIST, [0, 24, 0, 0, 0, 0]);
@@ -59,8 +58,8 @@ impl Lowering<'_> {
     }
 
     pub(super) fn set_mm(&mut self) -> Result<(), ExecError> {
-        let words = self.plan.auxv.words();
-        let auxv = self.keep_words(&words);
+        let saved = self.plan.image.arch.bytes_of(&self.plan.auxv.words());
+        let auxv = self.keep(&saved);
         let (mut mm, mut changed) = acceptable(self.plan.mm, self.host.facts().task_size);
         // The call asks for RLIMIT_DATA (STK-42); exec does not. Raised as far as needed.
         let [soft, hard] = ffi::limit(RLIMIT_DATA).unwrap_or([u64::MAX; 2]);
@@ -77,7 +76,7 @@ impl Lowering<'_> {
         }
         let program = self.plan.image.program.file.id;
         let exe = self.host.data_fd(program).map_err(|e| ExecError::host("open", e))?.as_raw_fd();
-        let size = (words.len() * 8) as u32;
+        let size = saved.len() as u32;
         let with_exe = self.keep(&mm_map(&mm, auxv, size, exe as u32));
         let without = self.keep(&mm_map(&mm, auxv, size, u32::MAX));
         let call = |at| [PR_SET_MM, PR_SET_MM_MAP, at, PR_SET_MM_MAP_SIZE, 0, 0];
@@ -93,6 +92,23 @@ impl Lowering<'_> {
             self.may(nr::SETRLIMIT, [RLIMIT_DATA, old, 0, 0, 0, 0]);
         }
         Ok(())
+    }
+
+    /// What the leader is given of the thread in whose place it goes on.
+    pub(super) fn inherit(&mut self) {
+        let Some(of) = &self.caller.inherited else { return };
+        for (option, a, b) in &of.options {
+            self.prctl(*option, *a, *b);
+        }
+        let set = self.keep_words(&of.affinity);
+        let len = of.affinity.len() as u64 * 8;
+        self.may(nr::SCHED_SETAFFINITY, [0, len, set, 0, 0, 0]);
+        self.may(nr::IOPRIO_SET, [1, 0, of.io_priority, 0, 0, 0]);
+        if let Some((mode, nodes)) = &of.memory_policy {
+            let set = self.keep_words(nodes);
+            let bits = nodes.len() as u64 * 64;
+            self.may(nr::SET_MEMPOLICY, [*mode, set, bits, 0, 0, 0]);
+        }
     }
 
     /// Credentials and the rest that must wait until nothing privileged is left to do.
@@ -129,7 +145,7 @@ impl Lowering<'_> {
                 self.prctl(PR_SET_DUMPABLE, u64::from(*value == 1), 0);
             }
         }
-        if ffi::personality() != self.plan.personality {
+        if self.caller.inherited.is_some() || ffi::personality() != self.plan.personality {
             self.may(nr::PERSONALITY, [self.plan.personality.into(), 0, 0, 0, 0, 0]);
         }
         let mut fds: Vec<i32> = self.host.descriptors().collect();

@@ -1,10 +1,12 @@
 //! Tells everything that a process can know about itself, one `key=value` a line, or ends with a
-//! status: `uexec-probe [exit N]`. Started by the tests through the kernel and through `uexec`.
+//! status: `uexec-probe [exit N | alone PID]`. Started by the tests through the kernel and through `uexec`.
 //!
 //! There is no Rust `main`: the runtime before it changes signal dispositions.
 
 #![no_main]
 
+#[allow(unsafe_code, reason = "asks for a number")]
+mod alone;
 #[allow(unsafe_code, reason = "raw system calls that only ask")]
 mod calls;
 mod proc;
@@ -33,10 +35,17 @@ impl Report {
 /// The C entry point.
 #[unsafe(no_mangle)]
 pub extern "C" fn main() -> c_int {
-    let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|a| a == "exit") {
-        let status = args.next().and_then(|a| a.to_str()?.parse().ok());
-        return status.unwrap_or(99);
+    let words: Vec<_> = std::env::args().skip(1).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["exit", status] => return status.parse().unwrap_or(99),
+        ["alone", pid] => {
+            let complaints = alone::complaints(pid);
+            for complaint in &complaints {
+                eprintln!("{complaint}");
+            }
+            return i32::from(!complaints.is_empty());
+        }
+        _ => {}
     }
     let mut report = Report::default();
     // First what asking itself would change: descriptors and memory.

@@ -1,0 +1,130 @@
+//! x86-64: what is needed to stop, end and replace threads. Like the rest of the room it decides
+//! nothing.
+
+use core::arch::{asm, global_asm};
+
+global_asm!(
+    ".pushsection .text.uexec_thread, \"ax\", @progbits",
+    ".globl uexec_restorer",
+    ".hidden uexec_restorer",
+    "uexec_restorer:", // where a signal handler returns to
+    "mov eax, 15",     // rt_sigreturn
+    "syscall",
+    ".globl uexec_exit_thread",
+    ".hidden uexec_exit_thread",
+    "uexec_exit_thread:", // where a stopped thread is pointed to
+    "xor edi, edi",
+    "mov eax, 60", // exit: of this thread only
+    "syscall",
+    "hlt",
+    ".popsection",
+);
+
+unsafe extern "C" {
+    fn uexec_restorer();
+    fn uexec_exit_thread();
+}
+
+/// Address that signal handlers return to (`sa_restorer`).
+pub(crate) fn restorer() -> u64 {
+    uexec_restorer as *const () as u64
+}
+
+/// Address at which a thread ends itself, whatever its registers are.
+pub(crate) fn exit_thread_stub() -> u64 {
+    uexec_exit_thread as *const () as u64
+}
+
+/// Calls `f` on another stack.
+///
+/// # Safety
+/// `top` must be the end of memory that is large enough for `f` and used by nobody else;
+/// `argument` what `f` expects.
+pub(crate) unsafe fn on_stack(top: u64, f: extern "C" fn(u64) -> !, argument: u64) -> ! {
+    // SAFETY: the stack is aligned as the ABI wants it before a call, and nothing of the old one
+    // is needed any more, as `f` does not return; the rest is the caller's promise.
+    unsafe {
+        asm!(
+            "mov rsp, {top}",
+            "xor ebp, ebp",
+            "call {f}",
+            "hlt",
+            top = in(reg) top & !15,
+            f = in(reg) f,
+            in("rdi") argument,
+            options(noreturn),
+        )
+    }
+}
+
+/// `clone(2)` with a stack and a function for the child, which does not return from it. Returns
+/// what the parent gets.
+///
+/// # Safety
+/// As for [`on_stack`]; `f` must neither use thread-local storage nor take a lock if the flags
+/// share memory. No tid pointers are passed.
+pub(crate) unsafe fn clone_into(
+    flags: u64,
+    top: u64,
+    f: extern "C" fn(u64) -> !,
+    argument: u64,
+) -> i64 {
+    let ret: i64;
+    // SAFETY: the parent's registers but those declared are unchanged; the child starts on its own
+    // aligned stack and never leaves `f`.
+    unsafe {
+        asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r13",
+            "call r12",
+            "hlt",
+            "2:",
+            inlateout("rax") 56u64 => ret,
+            in("rdi") flags,
+            in("rsi") top & !15,
+            in("rdx") 0u64,
+            in("r10") 0u64,
+            in("r8") 0u64,
+            in("r12") f,
+            in("r13") argument,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    ret
+}
+
+/// General registers as `ptrace(2)` hands them over: `struct user_regs_struct`.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(crate) struct Regs([u64; 27]);
+
+impl Regs {
+    /// Makes the thread go on at `rip` as if a function had been called there, outside of the
+    /// system call it may have been stopped in.
+    pub(crate) fn call(&mut self, rip: u64, stack_top: u64, argument: u64) {
+        const RDI: usize = 14;
+        const ORIG_RAX: usize = 15;
+        const RIP: usize = 16;
+        const CS: usize = 17;
+        const EFLAGS: usize = 18;
+        const RSP: usize = 19;
+        const SS: usize = 20;
+        let new = [
+            (RDI, argument),
+            (ORIG_RAX, u64::MAX),
+            (RIP, rip),
+            (CS, 0x33),
+            (EFLAGS, 0x202),
+            // Where the return address would be.
+            (RSP, (stack_top & !15).wrapping_sub(8)),
+            (SS, 0x2b),
+        ];
+        for (register, value) in new {
+            self.0[register] = value;
+        }
+    }
+}

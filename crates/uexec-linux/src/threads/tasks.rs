@@ -1,0 +1,145 @@
+//! What `/proc` tells of the threads of this process. Only looks, and allocates nothing: it is used
+//! while others may hold the allocator's locks.
+
+use core::mem::MaybeUninit;
+
+use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
+use uexec_core::Errno;
+
+use crate::ffi::{self, thread};
+use crate::procfs::{Text, each_line};
+
+/// One thread as it is now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Task {
+    /// The letter of `proc_pid_status(5)`.
+    pub(crate) state: u8,
+    /// Blocked signals.
+    pub(crate) blocked: u64,
+    /// Pending signals of this thread alone.
+    pub(crate) pending: u64,
+    /// Made by the kernel for `io_uring(7)` and the like: runs no code of the process's.
+    pub(crate) kernels: bool,
+}
+
+impl Task {
+    /// `None` when there is no such thread any more.
+    pub(crate) fn ask(tid: i32) -> Option<Task> {
+        let mut task = Task::default();
+        let hex = |text: &[u8]| {
+            core::str::from_utf8(text).ok().and_then(|t| u64::from_str_radix(t.trim(), 16).ok())
+        };
+        each_line(path(tid, "status").as_c_str(), &mut |line| {
+            let Some(colon) = line.iter().position(|b| *b == b':') else { return true };
+            let (name, value) = line.split_at(colon);
+            let value = value.get(1..).unwrap_or_default();
+            match name {
+                b"Name" => {
+                    let name = value.trim_ascii();
+                    task.kernels = name.starts_with(b"iou-") || name.starts_with(b"vhost-");
+                }
+                b"State" => task.state = value.trim_ascii().first().copied().unwrap_or(0),
+                b"SigPnd" => task.pending = hex(value).unwrap_or(0),
+                b"SigBlk" => {
+                    task.blocked = hex(value).unwrap_or(0);
+                    return false;
+                }
+                _ => {}
+            }
+            true
+        })
+        .ok()?;
+        task.kernels = task.kernels && is_kernels(tid);
+        (task.state != 0).then_some(task)
+    }
+
+    /// Has ended; only the rest of it is still there.
+    pub(crate) const fn is_dead(self) -> bool {
+        matches!(self.state, b'Z' | b'X' | b'x')
+    }
+}
+
+fn path(tid: i32, file: &str) -> Text {
+    Text::new(format_args!("/proc/self/task/{tid}/{file}"))
+}
+
+/// `PF_USER_WORKER` or `PF_IO_WORKER` in the flags of `proc_pid_stat(5)`: anybody may have such a
+/// name.
+fn is_kernels(tid: i32) -> bool {
+    const WORKER: u64 = 0x4000 | 0x10;
+    let mut flags = 0;
+    let _ = each_line(path(tid, "stat").as_c_str(), &mut |line| {
+        let rest = line.iter().rposition(|b| *b == b')').and_then(|i| line.get(i + 1..));
+        let words = rest.unwrap_or_default().split(|b| *b == b' ');
+        let word = words.filter(|w| !w.is_empty()).nth(6).unwrap_or_default();
+        flags = core::str::from_utf8(word).ok().and_then(|t| t.parse().ok()).unwrap_or(0);
+        false
+    });
+    flags & WORKER != 0
+}
+
+/// Calls `each` for every thread of this process.
+pub(crate) fn each_task(each: &mut dyn FnMut(i32)) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = openat(CWD, c"/proc/self/task", flags, Mode::empty()).map_err(ffi::errno)?;
+    let mut buf = [MaybeUninit::<u8>::uninit(); 2048];
+    let mut entries = RawDir::new(dir, &mut buf);
+    while let Some(entry) = entries.next() {
+        let entry = entry.map_err(ffi::errno)?;
+        let name = entry.file_name().to_str().unwrap_or("");
+        if let Ok(tid) = name.parse() {
+            each(tid);
+        }
+    }
+    Ok(())
+}
+
+/// How many threads there are, roughly while they come and go.
+pub(crate) fn count() -> Result<usize, Errno> {
+    // One entry per thread, and two for the directory itself.
+    let tasks = rustix::fs::stat(c"/proc/self/task").map_err(ffi::errno)?;
+    Ok(usize::try_from(tasks.st_nlink).unwrap_or(usize::MAX).saturating_sub(2))
+}
+
+/// Whether the calling thread is the only one left that runs code of this process.
+pub(crate) fn is_alone() -> bool {
+    if count() == Ok(1) {
+        return true;
+    }
+    let own = thread::gettid();
+    let mut others = 0;
+    let listed = each_task(&mut |tid| {
+        if tid != own && Task::ask(tid).is_some_and(|t| !t.is_dead() && !t.kernels) {
+            others += 1;
+        }
+    });
+    listed.is_ok() && others == 0
+}
+
+/// Whether a thread waits for a `vfork(2)` child to let go of the memory: only a fatal signal
+/// wakes it.
+pub(crate) fn waits_for_vfork(tid: i32, task: Task) -> bool {
+    const CLONE_VFORK: u64 = 0x4000;
+    const CLONE: u64 = 56;
+    const VFORK: u64 = 58;
+    const CLONE3: u64 = 435;
+    if task.state != b'D' {
+        return false;
+    }
+    let mut call = [0u64; 2];
+    let _ = each_line(path(tid, "syscall").as_c_str(), &mut |line| {
+        let text = core::str::from_utf8(line).unwrap_or("");
+        let mut words = text.split(' ');
+        call[0] = words.next().and_then(|w| w.parse().ok()).unwrap_or(u64::MAX);
+        let first = words.next().and_then(|w| w.strip_prefix("0x"));
+        call[1] = first.and_then(|w| u64::from_str_radix(w, 16).ok()).unwrap_or(0);
+        false
+    });
+    match call {
+        [VFORK, _] => true,
+        [CLONE, flags] => flags & CLONE_VFORK != 0,
+        // Its arguments are in memory, the flags first.
+        [CLONE3, place] => thread::peek(place).is_ok_and(|flags| flags & CLONE_VFORK != 0),
+        _ => false,
+    }
+}

@@ -1,0 +1,141 @@
+//! A busy process that becomes another program: `uexec-host WAY CALLER SIBLINGS EQUIPMENT PROG ARGS…`.
+//!
+//! - `WAY`: `kernel`, `uexec` (refused where it cannot be done from inside), `loader` (the same,
+//!   with this program as loader for those cases), `rehearse` (all but the last step, then sees
+//!   whether every thread still runs: status 0), `fail` (the program cannot be executed; likewise).
+//! - `CALLER`: `leader` or `other`, the thread that calls. If `other`, the leader is the first sibling.
+//! - `SIBLINGS`: kinds of other threads, with commas; see [`siblings`].
+//! - `EQUIPMENT`: what else the process has, with commas; see [`equipment`]. `-` for nothing.
+//! - `PROG ARGS…`: the program. `%pid` in an argument is this process's id.
+
+#[allow(unsafe_code, reason = "system calls that set the process up")]
+mod equipment;
+#[allow(unsafe_code, reason = "threads in odd states")]
+mod siblings;
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::process::ExitCode;
+
+use siblings::Siblings;
+use uexec_linux::exec::Exec;
+
+/// Statuses of failures, which no program that is started uses.
+const FAILED: u8 = 120;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Kernel,
+    Uexec,
+    Loader,
+    Rehearse,
+    Fail,
+}
+
+fn main() -> ExitCode {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    if args[0] == "uexec-loader" {
+        return load(&args);
+    }
+    equipment::close_inherited();
+    let program = args.split_off(args.len().min(5));
+    let word = |i: usize| args.get(i).and_then(|a| a.to_str()).unwrap_or("");
+    let way = match word(1) {
+        "kernel" => Way::Kernel,
+        "uexec" => Way::Uexec,
+        "loader" => Way::Loader,
+        "rehearse" => Way::Rehearse,
+        "fail" => Way::Fail,
+        other => return complain(&format!("no way {other:?}")),
+    };
+    let kinds: Vec<&str> = word(3).split(',').filter(|k| !k.is_empty() && *k != "-").collect();
+    let equipment: Vec<&str> = word(4).split(',').filter(|k| *k != "-").collect();
+    if let Err(why) = equipment::process(&equipment) {
+        return complain(&why);
+    }
+    let pid = std::process::id().to_string();
+    let program: Vec<OsString> =
+        program.into_iter().map(|a| if a == "%pid" { pid.clone().into() } else { a }).collect();
+    if program.is_empty() {
+        return complain("no program");
+    }
+    let leads = word(2) == "leader";
+    let (first, rest) = match (leads, kinds.split_first()) {
+        (false, Some((first, rest))) => (Some(*first), rest),
+        _ => (None, kinds.as_slice()),
+    };
+    let mut siblings = match Siblings::start(rest) {
+        Ok(siblings) => siblings,
+        Err(why) => return complain(&why),
+    };
+    let equipment: Vec<String> = equipment.into_iter().map(str::to_owned).collect();
+    let call = move |siblings: &Siblings| -> ExitCode {
+        siblings.wait_until_in_place();
+        let names: Vec<&str> = equipment.iter().map(String::as_str).collect();
+        if let Err(why) = equipment::thread(&names) {
+            return complain(&why);
+        }
+        become_it(way, &program, siblings)
+    };
+    if leads {
+        return call(&siblings);
+    }
+    let leader = match siblings.add(first.unwrap_or("pause")) {
+        Ok(leader) => leader,
+        Err(why) => return complain(&why),
+    };
+    std::thread::spawn(move || {
+        let status = call(&siblings);
+        std::process::exit(i32::from(status != ExitCode::SUCCESS) * i32::from(FAILED));
+    });
+    leader.run()
+}
+
+fn complain(why: &str) -> ExitCode {
+    eprintln!("uexec-host: {why}");
+    ExitCode::from(FAILED)
+}
+
+/// The program, as this process's exec.
+fn exec_of(program: &[OsString]) -> Exec<'static> {
+    let exec = Exec::new(program[0].as_os_str()).args(&program[1..]);
+    exec.envs(std::env::vars_os())
+}
+
+fn become_it(way: Way, program: &[OsString], siblings: &Siblings) -> ExitCode {
+    match way {
+        Way::Kernel => {
+            // Not by the standard library's exec, which would change signals.
+            let error = uexec_oracle::launch::execve(program);
+            complain(&format!("execve: {error}"))
+        }
+        Way::Uexec => complain(&format!("exec: {}", exec_of(program).exec())),
+        Way::Loader => {
+            let image = match std::fs::read("/proc/self/exe") {
+                Ok(image) => image,
+                Err(error) => return complain(&format!("/proc/self/exe: {error}")),
+            };
+            complain(&format!("exec: {}", exec_of(program).loader(&image).exec()))
+        }
+        Way::Rehearse => match exec_of(program).rehearse() {
+            Ok(()) => siblings.all_run(),
+            Err(error) => complain(&format!("rehearse: {error}")),
+        },
+        Way::Fail => {
+            let _: uexec_linux::core::ExecError = exec_of(program).exec();
+            siblings.all_run()
+        }
+    }
+}
+
+/// Is the loader that is started when the process could not be replaced from inside.
+fn load(args: &[OsString]) -> ExitCode {
+    let [_, fd, path, argv @ ..] = args else { return complain("loader: too few arguments") };
+    let argv0 = argv.first().map_or(&b""[..], |a| a.as_bytes());
+    let mut exec = Exec::new(path.as_os_str()).argv0(argv0).args(argv.iter().skip(1));
+    exec = exec.envs(std::env::vars_os()).default_signal(libc::SIGPIPE);
+    if let Some(fd) = fd.to_str().and_then(|f| f.parse().ok()) {
+        exec = exec.at(fd);
+    }
+    complain(&format!("loader: {}", exec.exec()))
+}

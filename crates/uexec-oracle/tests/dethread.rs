@@ -1,0 +1,26 @@
+//! Execs from processes with other threads (PIPE-49.3): caller leader or not × what the others do ×
+//! root or not. A few of each here; `cargo run -p uexec-oracle --bin dethread -- --times 200` does as
+//! many as one likes.
+
+use std::path::Path;
+
+use uexec_oracle::dethread::{Place, cases};
+use uexec_oracle::skip;
+
+#[test]
+fn all_situations() {
+    let host = Path::new(env!("CARGO_BIN_EXE_uexec-host"));
+    let place = Place::new(host, Path::new(env!("CARGO_BIN_EXE_uexec-probe"))).unwrap();
+    if !rustix::process::geteuid().is_root() {
+        skip("dethread as root", "not root");
+    }
+    let mut wrong = Vec::new();
+    for case in cases() {
+        for siblings in [1, 2, 5] {
+            if let Err(why) = place.try_once(case, siblings) {
+                wrong.push(format!("{case} {siblings}: {}", why.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n  {}", wrong.len(), wrong.join("\n  "));
+}
