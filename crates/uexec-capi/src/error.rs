@@ -24,13 +24,8 @@ pub struct uexec_error {
 }
 
 impl uexec_error {
-    const NONE: uexec_error = uexec_error {
-        errnum: 0,
-        stage: [0; 32],
-        file: [0; 256],
-        why: [0; 256],
-        hint: [0; 256],
-    };
+    const NONE: uexec_error =
+        uexec_error { errnum: 0, stage: [0; 32], file: [0; 256], why: [0; 256], hint: [0; 256] };
 
     pub(crate) fn of_exec(error: &ExecError) -> uexec_error {
         let refusal = &error.refusal;

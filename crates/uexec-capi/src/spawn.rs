@@ -80,8 +80,7 @@ pub unsafe extern "C" fn uexec_spawnp(
 ) -> c_int {
     use std::os::unix::ffi::OsStrExt;
     let path = std::env::var_os("PATH");
-    let search =
-        |file: &CStr| candidates(file.to_bytes(), path.as_ref().map(|p| p.as_bytes()));
+    let search = |file: &CStr| candidates(file.to_bytes(), path.as_ref().map(|p| p.as_bytes()));
     // SAFETY: the caller's pointers.
     unsafe { spawn(pid, file, how, argv, envp, search) }
 }
@@ -118,7 +117,7 @@ unsafe fn spawn(
     };
     let pidfd = how.map_or(std::ptr::null_mut(), |h| h.pidfd);
     let spawn = Spawn {
-        loader,
+        loader: Some(loader),
         steps: &steps,
         candidates: &tried,
         shell: false,

@@ -26,13 +26,15 @@ use crate::create::{Created, Start, create};
 use crate::ffi::{child as sys, errno};
 use child::Job;
 pub use loader::Loader;
+pub(crate) use loader::TAG;
 pub use steps::{Step, run_steps};
 
 /// A program to be started in a new process.
 #[derive(Clone, Copy, Debug)]
 pub struct Spawn<'a> {
-    /// What the child executes to load the program.
-    pub loader: &'a Loader,
+    /// What the child executes to load the program; without one it has the kernel execute the
+    /// program itself.
+    pub loader: Option<&'a Loader>,
     /// What the child does before, in order. Signals are blocked meanwhile; the mask is the
     /// caller's afterwards unless a step sets it, which should be the last. Signals with a handler
     /// have their default action.
@@ -129,13 +131,10 @@ impl Spawn<'_> {
         // Above all that the steps change.
         let floor = self.steps.iter().map(Step::highest_changed).max().unwrap_or(-1) + 1;
         let report = above(report, floor).map_err(|e| Failure::Call("fcntl", e))?;
-        let loader = match self.loader.as_fd().as_raw_fd() {
-            low if low < floor => {
-                Some(dup_above(self.loader.as_fd(), floor).map_err(|e| Failure::Call("fcntl", e))?)
-            }
-            _ => None,
-        };
-        let loader = loader.as_ref().map_or(self.loader.as_fd(), rustix::fd::AsFd::as_fd);
+        let own = self.loader.map(Loader::as_fd);
+        let moved = own.filter(|fd| fd.as_raw_fd() < floor).map(|fd| dup_above(fd, floor));
+        let moved = moved.transpose().map_err(|e| Failure::Call("fcntl", e))?;
+        let loader = moved.as_ref().map(rustix::fd::AsFd::as_fd).or(own);
 
         let words = loader::Words::new(report.as_raw_fd());
         let argv = words.argv(self.argv);
@@ -149,7 +148,7 @@ impl Spawn<'_> {
             program_argv: loader::PROGRAM_ARGV,
             program_path: loader::PROGRAM_PATH,
             envp: &envp,
-            loader: loader.as_raw_fd(),
+            loader: loader.as_ref().map_or(-1, AsRawFd::as_raw_fd),
             report: report.as_raw_fd(),
             mask: AtomicU64::new(0),
             reset_handlers: AtomicU64::new(0),

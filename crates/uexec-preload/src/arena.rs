@@ -25,7 +25,8 @@ struct Region {
 }
 
 /// Regions that are kept for the next call.
-static POOL: [Slot; 16] = [const { Slot { taken: AtomicBool::new(false), region: AtomicPtr::new(null_mut()) } }; 16];
+static POOL: [Slot; 16] =
+    [const { Slot { taken: AtomicBool::new(false), region: AtomicPtr::new(null_mut()) } }; 16];
 
 struct Slot {
     taken: AtomicBool,
@@ -50,7 +51,8 @@ impl Arena {
     pub(crate) fn enter() -> Option<Arena> {
         let free = |slot: &Slot| !slot.taken.swap(true, Ordering::Acquire);
         let slot = POOL.iter().position(free);
-        let kept = slot.and_then(|i| POOL.get(i)).map_or(null_mut(), |s| s.region.load(Ordering::Relaxed));
+        let kept =
+            slot.and_then(|i| POOL.get(i)).map_or(null_mut(), |s| s.region.load(Ordering::Relaxed));
         let region = if kept.is_null() { map() } else { kept };
         let arena = Arena { region, slot };
         if region.is_null() {
@@ -67,8 +69,10 @@ impl Drop for Arena {
         let region = self.region;
         let Some(slot) = self.slot.and_then(|i| POOL.get(i)) else {
             if !region.is_null() {
+                // SAFETY: this thread's, and mapped.
+                let len = unsafe { &*region }.len;
                 // SAFETY: mapped by `map`, and nothing in it is used any more.
-                unsafe { libc::munmap(region.cast(), (*region).len) };
+                unsafe { libc::munmap(region.cast(), len) };
             }
             return;
         };

@@ -2,14 +2,16 @@
 //! `vfork(2)` included: takes no lock, and no memory but its own.
 
 use core::ffi::{CStr, c_char, c_int};
+use std::os::fd::AsRawFd;
 
 use uexec_capi::strings::{string, strings};
 use uexec_core::world::At;
 use uexec_core::{Errno, Exec, ExecError, KERNEL_FORMATS, Reason, plan};
 use uexec_linux::Host;
+use uexec_linux::spawn::Loader;
 
 use crate::arena::Arena;
-use crate::kernel::{self, AT_EXECVE_CHECK, Array};
+use crate::kernel::{self, AT_EXECVE_CHECK, Array, Pointers, count, words_of};
 
 /// So many arguments are handed to the loader without taking memory.
 const FEW: usize = 1000;
@@ -98,4 +100,65 @@ fn only_the_kernel_can(error: &ExecError) -> bool {
         error.refusal.reason,
         Reason::Privilege { .. } | Reason::PrivilegeCaps { .. } | Reason::Unreadable
     ) || matches!(error.errno(), Errno::ENOSYS | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)
+}
+
+/// Lets the kernel execute the loader, which loads the program; answers the errno it was refused
+/// with.
+///
+/// # Safety
+/// As [`exec`].
+unsafe fn load(dirfd: c_int, path: &CStr, argv: Array, envp: Array) -> c_int {
+    let loader = {
+        let Some(_arena) = Arena::enter() else { return libc::ENOMEM };
+        Loader::new(uexec_process::LOADER)
+    };
+    let loader = match loader {
+        Ok(loader) => loader,
+        Err(errno) => return errno.0.into(),
+    };
+    // SAFETY: the caller's array.
+    let words = unsafe { count(argv) };
+    let at = Word::new(dirfd, path);
+    let own = [c"uexec-loader".as_ptr(), at.as_ptr(), path.as_ptr()];
+    let mut few = [std::ptr::null(); FEW];
+    let mut many = Pointers::none();
+    let array = match few.get_mut(..own.len() + words + 1) {
+        Some(few) => few,
+        None => many.room(own.len() + words + 1),
+    };
+    if array.is_empty() {
+        return libc::ENOMEM;
+    }
+    array[..own.len()].copy_from_slice(&own);
+    // SAFETY: the array has so many.
+    array[own.len()..own.len() + words].copy_from_slice(unsafe { words_of(argv, words) });
+    let fd = loader.as_fd().as_raw_fd();
+    // SAFETY: arrays of C strings that end with a null pointer.
+    unsafe { kernel::execveat(fd, c"".as_ptr(), array.as_ptr(), envp, libc::AT_EMPTY_PATH) }
+}
+
+/// What the loader is told of where a path starts: nothing, or a descriptor, which it closes if
+/// there is a minus before it.
+struct Word([u8; 16]);
+
+impl Word {
+    fn new(dirfd: c_int, path: &CStr) -> Word {
+        let mut word = [0; 16];
+        word[0] = b'-';
+        if dirfd == libc::AT_FDCWD || path.to_bytes().starts_with(b"/") {
+            return Word(word);
+        }
+        let sign = usize::from(uexec_linux::is_cloexec(dirfd).unwrap_or(false));
+        let mut rest = dirfd;
+        let digits = dirfd.checked_ilog10().unwrap_or(0) as usize + 1;
+        for to in word[sign..sign + digits].iter_mut().rev() {
+            *to = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        Word(word)
+    }
+
+    fn as_ptr(&self) -> *const c_char {
+        self.0.as_ptr().cast()
+    }
 }

@@ -9,7 +9,7 @@ use uexec_core::lookup::{SHELL, Search, candidates};
 
 use crate::arena::Arena;
 use crate::exec::exec;
-use crate::kernel::{Array, fail};
+use crate::kernel::{Array, Pointers, count, fail, words_of};
 
 unsafe extern "C" {
     static environ: Array;
@@ -84,14 +84,12 @@ variadic! {
 
 /// The environment follows the list's null pointer.
 unsafe extern "C" fn execle_list(path: *const c_char, list: Array) -> c_int {
-    let mut end = list;
-    // SAFETY: the list goes on until its null pointer, which has not been met.
-    while unsafe { !(*end).is_null() } {
-        // SAFETY: at most at that pointer.
-        end = unsafe { end.add(1) };
-    }
-    // SAFETY: the caller has passed an array behind it.
-    let envp = unsafe { end.add(1).cast::<Array>().read() };
+    // SAFETY: the list ends with a null pointer.
+    let len = unsafe { count(list) };
+    // SAFETY: one beyond that pointer.
+    let envp = unsafe { list.add(len + 1) };
+    // SAFETY: the caller has passed an array there.
+    let envp = unsafe { envp.cast::<Array>().read() };
     // SAFETY: the caller's.
     fail(unsafe { exec(libc::AT_FDCWD, path, list, envp, 0) })
 }
@@ -147,46 +145,20 @@ unsafe fn by_shell(path: *const c_char, argv: Array, envp: Array) -> c_int {
     let shell = shell.as_ptr().cast();
     // SAFETY: the caller's array.
     let words = unsafe { count(argv) };
-    let mut few = [std::ptr::null(); 1024];
+    let mut few = [std::ptr::null(); 256];
+    let mut many = Pointers::none();
     let array = match few.get_mut(..words + 3) {
         Some(few) => few,
-        // SAFETY: fresh memory, zeroed, so that it is an array of null pointers.
-        None => unsafe { more(words + 3) },
+        None => many.room(words + 3),
     };
     if array.is_empty() {
         return libc::ENOMEM;
     }
     array[0] = shell;
     array[1] = path;
-    for i in 1..words {
-        // SAFETY: before the array's end.
-        array[i + 1] = unsafe { *argv.add(i) };
-    }
+    // SAFETY: the array has so many.
+    let rest = unsafe { words_of(argv, words) }.get(1..).unwrap_or_default();
+    array[2..2 + rest.len()].copy_from_slice(rest);
     // SAFETY: an array of C strings that ends with a null pointer, and the caller's.
     unsafe { exec(libc::AT_FDCWD, shell, array.as_ptr(), envp, 0) }
-}
-
-/// How many strings an array has; none of a null array.
-pub(crate) unsafe fn count(array: Array) -> usize {
-    let mut n = 0;
-    // SAFETY: the array goes on until its null pointer, which has not been met.
-    while !array.is_null() && unsafe { !(*array.add(n)).is_null() } {
-        n += 1;
-    }
-    n
-}
-
-/// Memory for so many pointers, null; empty when there is none. It stays until the exec.
-pub(crate) unsafe fn more<'a>(pointers: usize) -> &'a mut [*const c_char] {
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    let len = pointers * size_of::<*const c_char>();
-    // SAFETY: a fresh mapping at an address of the kernel's choice.
-    let at = unsafe {
-        libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
-    };
-    if at == libc::MAP_FAILED {
-        return &mut [];
-    }
-    // SAFETY: mapped, zeroed, aligned, and nobody else's.
-    unsafe { std::slice::from_raw_parts_mut(at.cast(), pointers) }
 }

@@ -39,3 +39,68 @@ pub(crate) fn fail(errno: c_int) -> c_int {
     unsafe { *at = errno };
     -1
 }
+
+/// How many strings an array has; none of a null array.
+///
+/// # Safety
+/// `array` is null, or an array of C strings that ends with a null pointer.
+pub(crate) unsafe fn count(array: Array) -> usize {
+    let (mut n, mut at) = (0, array);
+    // SAFETY: the array goes on until its null pointer, which has not been met.
+    while !at.is_null() && unsafe { !at.read().is_null() } {
+        n += 1;
+        // SAFETY: at most at that pointer.
+        at = unsafe { at.add(1) };
+    }
+    n
+}
+
+/// The first `len` pointers of an array.
+///
+/// # Safety
+/// It has so many, and stays as it is for `'a`.
+pub(crate) unsafe fn words_of<'a>(array: Array, len: usize) -> &'a [*const c_char] {
+    if len == 0 {
+        return &[];
+    }
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts(array, len) }
+}
+
+/// Memory for pointers, for longer than an [arena](crate::arena) can be held; given back when
+/// dropped. What an exec of a `vfork(2)` child does not give back stays in its parent: so it is for
+/// long lists only.
+pub(crate) struct Pointers {
+    at: *mut *const c_char,
+    len: usize,
+}
+
+impl Pointers {
+    pub(crate) const fn none() -> Pointers {
+        Pointers { at: std::ptr::null_mut(), len: 0 }
+    }
+
+    /// So many null pointers; an empty slice if there is no memory.
+    pub(crate) fn room(&mut self, len: usize) -> &mut [*const c_char] {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let bytes = len * size_of::<*const c_char>();
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a fresh mapping at an address of the kernel's choice.
+        let at = unsafe { libc::mmap(std::ptr::null_mut(), bytes, prot, flags, -1, 0) };
+        if at == libc::MAP_FAILED {
+            return &mut [];
+        }
+        *self = Pointers { at: at.cast(), len };
+        // SAFETY: mapped, zeroed, aligned, and borrowed as long as `self`.
+        unsafe { std::slice::from_raw_parts_mut(self.at, len) }
+    }
+}
+
+impl Drop for Pointers {
+    fn drop(&mut self) {
+        if !self.at.is_null() {
+            // SAFETY: mapped above with this length, and no longer borrowed.
+            unsafe { libc::munmap(self.at.cast(), self.len * size_of::<*const c_char>()) };
+        }
+    }
+}

@@ -6,20 +6,19 @@ use uexec_linux::spawn::Loader;
 
 use crate::error::SpawnError;
 
+/// The image of uexec's loader: a static program.
+pub static LOADER: &[u8] = include_bytes!("/tmp/fx/interimbin");
+
 /// The loader that this process's children execute: made when it is first asked for, then kept open
 /// (close-on-exec).
 ///
 /// # Errors
 /// Those of `memfd_create(2)` and `write(2)`.
 pub fn loader() -> Result<&'static Loader, SpawnError> {
-    static LOADER: OnceLock<Loader> = OnceLock::new();
-    if let Some(loader) = LOADER.get() {
+    static MADE: OnceLock<Loader> = OnceLock::new();
+    if let Some(loader) = MADE.get() {
         return Ok(loader);
     }
-    let made = Loader::new(&image()).map_err(|e| SpawnError::call("memfd_create", e))?;
-    Ok(LOADER.get_or_init(|| made))
-}
-
-fn image() -> Vec<u8> {
-    std::fs::read(std::env::var_os("UEXEC_INTERIM").unwrap()).unwrap()
+    let made = Loader::new(LOADER).map_err(|e| SpawnError::call("memfd_create", e))?;
+    Ok(MADE.get_or_init(|| made))
 }

@@ -9,8 +9,8 @@ use uexec_linux::spawn::{Failure, Spawn, Spawned, Step};
 
 use crate::command::Ends;
 use crate::error::SpawnError;
-use crate::stdio::Stream;
 use crate::loader::loader;
+use crate::stdio::Stream;
 use crate::{Child, Command, Stdio, copy};
 
 const SIGPIPE: u64 = 13;
@@ -102,7 +102,7 @@ fn shared(command: &Command, envp: &[CString], parts: &Parts) -> Result<Spawned,
     let steps = parts.steps(command);
     let envp: Vec<&CStr> = envp.iter().map(CString::as_c_str).collect();
     let spawn = Spawn {
-        loader: loader()?,
+        loader: Some(loader()?),
         steps: &steps,
         candidates: &tried,
         shell: command.by_execvp(),

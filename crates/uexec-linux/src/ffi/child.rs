@@ -69,9 +69,6 @@ pub(crate) fn close(fd: i32) {
 
 /// Closes `from` to `to`, both included.
 pub(crate) fn close_range(from: i32, to: i32) {
-    if from > to {
-        return;
-    }
     if call(nr::CLOSE_RANGE, [from as u32 as u64, to as u32 as u64, 0, 0]).is_err() {
         // Before Linux 5.9. Above the limit there is nothing, unless it was lowered.
         let limit = super::limit(7).map_or(1024, |l| l[0].min(1 << 20)) as i32;
@@ -210,7 +207,23 @@ pub(crate) unsafe fn check_exec(path: &CStr, argv: u64, envp: u64) -> Result<(),
 /// `argv` and `envp` are arrays of C strings that end with a null pointer; the caller gives its
 /// process away.
 pub(crate) unsafe fn exec_fd(fd: i32, argv: u64, envp: u64) -> Errno {
-    let args = [fd as u32 as u64, c"".as_ptr() as u64, argv, envp, AT_EMPTY_PATH, 0];
+    // SAFETY: the caller's promise.
+    unsafe { exec(fd as u32 as u64, c"", argv, envp, AT_EMPTY_PATH) }
+}
+
+/// The kernel's exec of a path; returns when it is refused.
+///
+/// # Safety
+/// As [`exec_fd`].
+pub(crate) unsafe fn exec_path(path: &CStr, argv: u64, envp: u64) -> Errno {
+    // SAFETY: the caller's promise.
+    unsafe { exec(CWD, path, argv, envp, 0) }
+}
+
+/// # Safety
+/// As [`exec_fd`].
+unsafe fn exec(at: u64, path: &CStr, argv: u64, envp: u64, flags: u64) -> Errno {
+    let args = [at, path.as_ptr() as u64, argv, envp, flags, 0];
     // SAFETY: the caller's promise.
     match result(unsafe { syscall6(nr::EXECVEAT, args) }) {
         Err(errno) => errno,

@@ -29,6 +29,7 @@ pub(super) struct Job<'a> {
     pub(super) program_path: usize,
     /// The environment, ended by 0.
     pub(super) envp: &'a [u64],
+    /// -1 for the kernel's way.
     pub(super) loader: i32,
     pub(super) report: i32,
     /// The caller's signal mask.
@@ -76,6 +77,9 @@ fn run(job: &Job<'_>) -> (Errno, u32) {
     if !masked {
         sys::set_signal_mask(job.mask.load(Ordering::Relaxed));
     }
+    if job.loader < 0 {
+        return (by_kernel(job), EXEC);
+    }
     if let Err(errno) = pick(job) {
         return (errno, EXEC);
     }
@@ -89,12 +93,33 @@ fn run(job: &Job<'_>) -> (Errno, u32) {
     (unsafe { sys::exec_fd(job.loader, argv, envp) }, EXEC)
 }
 
+/// Has the kernel execute the first candidate that it will.
+fn by_kernel(job: &Job<'_>) -> Errno {
+    let Some(argv) = job.argv.get(job.program_argv) else { return Errno::EINVAL };
+    let (argv, envp) = ((&raw const *argv) as u64, job.envp.as_ptr() as u64);
+    let mut search = Search::default();
+    for (i, path) in job.candidates.iter().enumerate().skip(job.from) {
+        job.picked.store(i, Ordering::Relaxed);
+        // SAFETY: as with the loader.
+        let errno = unsafe { sys::exec_path(path, argv, envp) };
+        if !search.goes_on(errno) {
+            break;
+        }
+    }
+    search.errno()
+}
+
 /// Closes all from this number on but what the child still needs.
 fn close_from(from: i32, job: &Job<'_>) {
     let (low, high) = (job.report.min(job.loader), job.report.max(job.loader));
-    sys::close_range(from, low - 1);
-    sys::close_range(from.max(low + 1), high - 1);
-    sys::close_range(from.max(high + 1), i32::MAX);
+    let between = |from: i32, to: i32| {
+        if from <= to {
+            sys::close_range(from, to);
+        }
+    };
+    between(from, low - 1);
+    between(from.max(low + 1), high - 1);
+    between(from.max(high + 1), i32::MAX);
 }
 
 /// Puts the path of the first candidate that can be executed into the loader's arguments. A single

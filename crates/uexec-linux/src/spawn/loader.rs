@@ -37,18 +37,15 @@ impl Loader {
         Ok(Loader(fd))
     }
 
-    /// A program that takes the loader's arguments.
-    #[must_use]
-    pub const fn from_fd(fd: OwnedFd) -> Loader {
-        Loader(fd)
-    }
-
     /// The open file.
     #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
+
+/// What the loader's arguments begin with; after a colon the descriptor to report to may follow.
+pub(crate) const TAG: &str = "uexec-loader";
 
 /// Where the program's path is among the loader's arguments.
 pub(super) const PROGRAM_PATH: usize = 2;
@@ -60,7 +57,7 @@ pub(super) struct Words(CString);
 
 impl Words {
     pub(super) fn new(report: i32) -> Words {
-        Words(CString::new(format!("uexec-direct:{report}")).unwrap_or_default())
+        Words(CString::new(format!("{TAG}:{report}")).unwrap_or_default())
     }
 
     /// The loader's arguments for a program's, ended by 0; the path is still missing.
