@@ -25,8 +25,8 @@ use uexec_core::lookup::{SHELL, Search};
 use crate::create::{Created, Start, create};
 use crate::ffi::{child as sys, errno};
 use child::Job;
-pub use loader::Loader;
-pub(crate) use loader::TAG;
+pub use child::{EXEC, report, reported};
+pub use loader::{Loader, TAG};
 pub use steps::{Step, run_steps};
 
 /// A program to be started in a new process.
@@ -163,10 +163,9 @@ impl Spawn<'_> {
             return Ok(Spawned { pid, pidfd });
         }
         reap(pid);
-        let [a, b, c, d, rest @ ..] = said;
-        let errno = Errno(u32::from_ne_bytes([a, b, c, d]) as u16);
-        Err(match u32::from_ne_bytes(rest) {
-            child::EXEC => Failure::Exec(job.picked.load(Ordering::Relaxed), errno),
+        let (errno, place) = reported(said);
+        Err(match place {
+            EXEC => Failure::Exec(job.picked.load(Ordering::Relaxed), errno),
             step => Failure::Step(step as usize, errno),
         })
     }

@@ -110,7 +110,7 @@ fn only_the_kernel_can(error: &ExecError) -> bool {
 unsafe fn load(dirfd: c_int, path: &CStr, argv: Array, envp: Array) -> c_int {
     let loader = {
         let Some(_arena) = Arena::enter() else { return libc::ENOMEM };
-        Loader::new(uexec_process::LOADER)
+        Loader::new(uexec_loader::IMAGE)
     };
     let loader = match loader {
         Ok(loader) => loader,

@@ -97,7 +97,7 @@ pub(crate) unsafe fn spawn(
     envp: &[&CStr],
     arrays: (Array, Array),
 ) -> Result<libc::pid_t, c_int> {
-    let loader = Loader::new(uexec_process::LOADER).map_err(|e| c_int::from(e.0))?;
+    let loader = Loader::new(uexec_loader::IMAGE).map_err(|e| c_int::from(e.0))?;
     let spawn = Spawn {
         loader: Some(&loader),
         steps,

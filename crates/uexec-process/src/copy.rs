@@ -2,15 +2,12 @@
 //! Decides nothing.
 
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use uexec_core::{Errno, ExecError};
-use uexec_linux::spawn::{Failure, Spawned, Step, run_steps};
+use uexec_linux::spawn::{self, EXEC, Failure, Spawned, Step, run_steps};
 
 use crate::command::Closure;
-
-/// In place of a step's number: the exec.
-const EXEC: u32 = u32::MAX;
 
 /// Carries steps and closures out on this process.
 #[allow(unsafe_code, reason = "replaces descriptors of a process that is to be replaced itself")]
@@ -25,7 +22,7 @@ pub(crate) fn set_up(steps: &[Step<'_>], closures: &mut [Closure]) -> Result<(),
 
 /// Forks; the child sets itself up and then becomes the program.
 #[allow(unsafe_code, reason = "fork(2), as std does it")]
-pub(crate) fn spawn(
+pub(crate) fn start(
     steps: &[Step<'_>],
     closures: &mut [Closure],
     become_it: &dyn Fn() -> ExecError,
@@ -47,9 +44,7 @@ pub(crate) fn spawn(
             Ok(()) => (EXEC, become_it().errno()),
             Err((i, errno)) => (i as u32, errno),
         };
-        let [a, b, c, d] = u32::from(errno.0).to_ne_bytes();
-        let [e, f, g, h] = place.to_ne_bytes();
-        let _ = rustix::io::write(&report, &[a, b, c, d, e, f, g, h]);
+        spawn::report(report.as_raw_fd(), errno, place);
         // SAFETY: ends this process without running anything of the parent's.
         unsafe { libc::_exit(1) }
     }
@@ -67,9 +62,8 @@ pub(crate) fn spawn(
         let wait = || rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
         let _ = rustix::io::retry_on_intr(wait);
     }
-    let [a, b, c, d, rest @ ..] = said;
-    let errno = Errno(u32::from_ne_bytes([a, b, c, d]) as u16);
-    Err(match u32::from_ne_bytes(rest) {
+    let (errno, place) = spawn::reported(said);
+    Err(match place {
         EXEC => Failure::Exec(0, errno),
         step => Failure::Step(step as usize, errno),
     })

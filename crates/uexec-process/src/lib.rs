@@ -17,6 +17,6 @@ pub use error::SpawnError;
 pub use family::{
     AT_FDCWD, execl, execle, execlp, execv, execve, execveat, execvp, execvpe, fexecve,
 };
-pub use loader::{LOADER, loader};
+pub use loader::loader;
 pub use stdio::Stdio;
 pub use uexec_core as core;

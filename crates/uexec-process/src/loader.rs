@@ -6,9 +6,6 @@ use uexec_linux::spawn::Loader;
 
 use crate::error::SpawnError;
 
-/// The image of uexec's loader: a static program.
-pub static LOADER: &[u8] = include_bytes!("/tmp/fx/interimbin");
-
 /// The loader that this process's children execute: made when it is first asked for, then kept open
 /// (close-on-exec).
 ///
@@ -19,6 +16,6 @@ pub fn loader() -> Result<&'static Loader, SpawnError> {
     if let Some(loader) = MADE.get() {
         return Ok(loader);
     }
-    let made = Loader::new(LOADER).map_err(|e| SpawnError::call("memfd_create", e))?;
+    let made = Loader::new(uexec_loader::IMAGE).map_err(|e| SpawnError::call("memfd_create", e))?;
     Ok(MADE.get_or_init(|| made))
 }

@@ -140,7 +140,7 @@ fn copied(
             path.as_deref(),
         )
     };
-    copy::spawn(&steps, closures, &become_it, command.create_pidfd).map_err(|failure| match failure
+    copy::start(&steps, closures, &become_it, command.create_pidfd).map_err(|failure| match failure
     {
         Failure::Exec(_, errno) => SpawnError::exec(command, errno),
         Failure::Step(i, errno) => {

@@ -11,7 +11,23 @@ use super::Step;
 use crate::ffi::{self, child as sys};
 
 /// In place of a step's number: the exec itself.
-pub(super) const EXEC: u32 = u32::MAX;
+pub const EXEC: u32 = u32::MAX;
+
+/// Tells a waiting parent what has failed, and where. What cannot be written is lost.
+pub fn report(fd: i32, errno: Errno, place: u32) {
+    let [a, b, c, d] = u32::from(errno.0).to_ne_bytes();
+    let [e, f, g, h] = place.to_ne_bytes();
+    if let Some(report) = ffi::borrow_fd(fd) {
+        let _ = rustix::io::write(report, &[a, b, c, d, e, f, g, h]);
+    }
+}
+
+/// What [`report`] has written.
+#[must_use]
+pub const fn reported(bytes: [u8; 8]) -> (Errno, u32) {
+    let [a, b, c, d, e, f, g, h] = bytes;
+    (Errno(u32::from_ne_bytes([a, b, c, d]) as u16), u32::from_ne_bytes([e, f, g, h]))
+}
 
 /// All that the child needs, prepared by the caller.
 pub(super) struct Job<'a> {
@@ -46,11 +62,7 @@ pub(super) unsafe extern "C" fn main(word: usize) -> ! {
     // SAFETY: the caller's promise; everything in it that changes is atomic.
     let job = unsafe { &*(word as *const Job<'_>) };
     let (errno, place) = run(job);
-    let [a, b, c, d] = u32::from(errno.0).to_ne_bytes();
-    let [e, f, g, h] = place.to_ne_bytes();
-    if let Some(report) = ffi::borrow_fd(job.report) {
-        let _ = rustix::io::write(report, &[a, b, c, d, e, f, g, h]);
-    }
+    report(job.report, errno, place);
     sys::exit(127)
 }
 

@@ -45,7 +45,7 @@ impl Loader {
 }
 
 /// What the loader's arguments begin with; after a colon the descriptor to report to may follow.
-pub(crate) const TAG: &str = "uexec-loader";
+pub const TAG: &str = "uexec-loader";
 
 /// Where the program's path is among the loader's arguments.
 pub(super) const PROGRAM_PATH: usize = 2;
