@@ -24,6 +24,7 @@ mod errno;
 pub mod error;
 pub mod image;
 mod layout;
+pub mod lookup;
 pub mod mm;
 mod pipeline;
 mod plan;
@@ -34,7 +35,7 @@ pub mod world;
 
 pub use args::ArgArea;
 pub use binfmt::{Binfmt, Registry};
-pub use bprm::{Bprm, Exec, File, Privileges, flags};
+pub use bprm::{Bprm, Exec, File, Handover, Privileges, flags};
 pub use creds::NewCreds;
 pub use errno::Errno;
 pub use error::{ExecError, Reason, Stage};

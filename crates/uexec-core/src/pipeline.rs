@@ -34,16 +34,31 @@ pub fn plan(exec: Exec, world: &mut dyn World, registry: &Registry<'_>) -> Resul
         Err(refusal) => return Err(ExecError::new(refusal, Vec::new(), story)),
     };
     let decided = registry.search_binary_handler(&mut start).and_then(|image| {
-        let creds = creds::decide(start.world, &mut start.story, &start.file, exec.privileges)?;
+        let mut creds = creds::decide(start.world, &mut start.story, &start.file, exec.privileges)?;
+        if let Some(handover) = &exec.handover {
+            creds.secureexec = handover.secureexec;
+        }
         Ok((image, creds))
     });
     match decided {
         Ok((image, creds)) => {
-            let by_fd = exec.path.is_empty();
-            Ok(Layouter::new(start, image, creds, by_fd).finish())
+            let comm = comm(&mut start, &exec);
+            Ok(Layouter::new(start, image, creds, comm).finish())
         }
         Err(refusal) => Err(ExecError::new(refusal, start.chain, start.story)),
     }
+}
+
+/// The task's name after the exec (PIPE-30).
+fn comm(bprm: &mut Bprm<'_>, exec: &Exec) -> Vec<u8> {
+    let by_fd = exec.path.is_empty() && bprm.world.facts().since(6, 14);
+    let given = match &exec.handover {
+        Some(handover) => handover.comm.clone(),
+        None if by_fd => bprm.world.dentry_name(bprm.file.id),
+        None => None,
+    };
+    let name = bprm.filename.rsplit(|b| *b == b'/').next().unwrap_or_default();
+    given.as_deref().unwrap_or(name).iter().copied().take(COMM_LEN).collect()
 }
 
 /// The state of an exec that may ask the formats.
@@ -56,7 +71,7 @@ fn bprm_of<'w>(
     argc: u64,
 ) -> Bprm<'w> {
     let filename = exec.filename().into_owned();
-    let synthetic = filename != exec.path;
+    let synthetic = exec.handover.is_none() && filename != exec.path;
     Bprm {
         world,
         story,
@@ -70,6 +85,7 @@ fn bprm_of<'w>(
         envc: exec.envp.len() as u64,
         inaccessible: synthetic && exec.fd_cloexec,
         interp_override: exec.interp.clone(),
+        interps: exec.interps.clone(),
     }
 }
 
@@ -130,13 +146,8 @@ struct Layouter<'w> {
 }
 
 impl<'w> Layouter<'w> {
-    fn new(bprm: Bprm<'w>, image: Image, creds: NewCreds, empty_path: bool) -> Layouter<'w> {
-        let Bprm { world, story, chain, filename, file, args, argc, envc, .. } = bprm;
-        // PIPE-30.
-        let by_fd = empty_path && world.facts().since(6, 14);
-        let dentry = if by_fd { world.dentry_name(file.id) } else { None };
-        let name = filename.rsplit(|b| *b == b'/').next().unwrap_or_default();
-        let comm = dentry.as_deref().unwrap_or(name).iter().copied().take(COMM_LEN).collect();
+    fn new(bprm: Bprm<'w>, image: Image, creds: NewCreds, comm: Vec<u8>) -> Layouter<'w> {
+        let Bprm { world, story, chain, filename, args, argc, envc, .. } = bprm;
         let facts = world.facts();
         let persona = personality_after(facts.personality & !creds.clear_personality, &image);
         let mut stack_limit = facts.limits.stack;

@@ -208,7 +208,8 @@ fn read_interp(
         path.truncate(end);
     }
     tell!(bprm.story, Stage::Elf, "ELF-18", "PT_INTERP names {}", Shown(&path));
-    if let Some(other) = bprm.interp_override.take() {
+    let replaced = bprm.interps.iter().find(|(old, _)| *old == path).map(|(_, new)| new.clone());
+    if let Some(other) = bprm.interp_override.take().or(replaced) {
         tell!(bprm.story, Stage::Elf, "", "{} is used instead", Shown(&other));
         return Ok(other);
     }
