@@ -49,6 +49,7 @@ use crate::bprm::{Bprm, File};
 use crate::error::Refusal;
 use crate::image::Image;
 
+pub mod aout;
 pub mod elf;
 pub mod misc;
 mod registry;

@@ -13,7 +13,7 @@ use uexec_core::{Errno, Exec, ExecError};
 
 use crate::ffi::{self, thread};
 use crate::procfs::{Text, read_hex};
-use crate::threads;
+use crate::{spawn, threads};
 use thread::Shared;
 
 /// Who uses this process's memory.
@@ -92,7 +92,7 @@ pub(crate) enum OtherWay {
 
 #[derive(Debug)]
 pub(crate) struct Loader {
-    image: OwnedFd,
+    image: spawn::Loader,
     _descriptor: Option<OwnedFd>,
     _strings: Vec<CString>,
     argv: Vec<u64>,
@@ -103,14 +103,12 @@ pub(crate) struct Loader {
     defaults: u64,
 }
 
-/// First argument of a loader that is started directly.
-const TAG: &core::ffi::CStr = c"uexec-loader";
-
 impl OtherWay {
     /// Puts the loader into memory of its own and its arguments in order.
     pub(crate) fn new(image: &[u8], exec: &Exec, defaults: u64) -> Result<OtherWay, ExecError> {
         let fail = |call| move |e| ExecError::host(call, ffi::errno(e));
-        let image = in_memory(image).map_err(fail("putting the loader into memory"))?;
+        let image = spawn::Loader::new(image)
+            .map_err(|e| ExecError::host("putting the loader into memory", e))?;
         let mut descriptor = None;
         let at = match exec.at {
             At::Cwd => c"-".into(),
@@ -126,7 +124,7 @@ impl OtherWay {
         let text = |s: &[u8]| {
             CString::new(s).map_err(|_| ExecError::host("a string with a NUL", Errno::EINVAL))
         };
-        let mut strings = alloc::vec![CString::from(TAG), at, text(&exec.path)?];
+        let mut strings = alloc::vec![text(spawn::TAG.as_bytes())?, at, text(&exec.path)?];
         for s in exec.argv.iter().chain(&exec.envp) {
             strings.push(text(s)?);
         }
@@ -161,7 +159,7 @@ impl Loader {
         let mask = thread::set_mask(self.mask);
         let (argv, envp) = (self.argv.as_ptr(), self.envp.as_ptr());
         // SAFETY: both arrays hold pointers to strings of `self` and end with a null pointer.
-        let errno = unsafe { thread::kernel_exec(self.image.as_raw_fd(), argv, envp) };
+        let errno = unsafe { thread::kernel_exec(self.image.as_fd().as_raw_fd(), argv, envp) };
         thread::set_mask(mask);
         for signal in (1..=64).filter(is_chosen) {
             if let Some(Some(old)) = old.get(signal as usize - 1) {
@@ -171,17 +169,6 @@ impl Loader {
         }
         errno
     }
-}
-
-fn in_memory(image: &[u8]) -> rustix::io::Result<OwnedFd> {
-    use rustix::fs::{MemfdFlags, memfd_create};
-    let file = memfd_create(c"uexec-loader", MemfdFlags::CLOEXEC)?;
-    let mut rest = image;
-    while !rest.is_empty() {
-        let n = rustix::io::write(&file, rest)?;
-        rest = rest.get(n..).unwrap_or_default();
-    }
-    Ok(file)
 }
 
 fn number(fd: i32) -> CString {

@@ -193,7 +193,7 @@ fn ask(formats: &[&dyn Binfmt], bprm: &mut Bprm<'_>) -> Result<Verdict, Refusal>
 /// is not a program; whose class or machine is another's is told better by that one.
 fn tells_more(new: &Refusal, old: Option<&Refusal>) -> bool {
     let other = |r: &Refusal| matches!(r.reason, Reason::ElfMachine { .. });
-    if matches!(new.reason, Reason::NotElf | Reason::NoFormat { .. }) {
+    if matches!(new.reason, Reason::NotElf | Reason::NotAout | Reason::NoFormat { .. }) {
         return false;
     }
     old.is_none_or(|old| new.reason == Reason::X32 || other(old) && !other(new))
