@@ -3,6 +3,7 @@
 //! many as one likes.
 
 use std::path::Path;
+use std::process::Command;
 
 use uexec_oracle::dethread::{Place, cases};
 use uexec_oracle::skip;
@@ -23,4 +24,13 @@ fn all_situations() {
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n  {}", wrong.len(), wrong.join("\n  "));
+}
+
+/// A process that becomes itself again and again grows in nothing. `uexec-host soak 1000000` takes
+/// longer.
+#[test]
+fn nothing_accumulates() {
+    let soak =
+        Command::new(env!("CARGO_BIN_EXE_uexec-host")).args(["soak", "700"]).output().unwrap();
+    assert!(soak.status.success(), "{}", String::from_utf8_lossy(&soak.stderr));
 }

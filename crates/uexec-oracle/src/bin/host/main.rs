@@ -7,11 +7,14 @@
 //! - `SIBLINGS`: kinds of other threads, with commas; see [`siblings`].
 //! - `EQUIPMENT`: what else the process has, with commas; see [`equipment`]. `-` for nothing.
 //! - `PROG ARGS…`: the program. `%pid` in an argument is this process's id.
+//!
+//! `uexec-host soak N` becomes itself N times instead.
 
 #[allow(unsafe_code, reason = "system calls that set the process up")]
 mod equipment;
 #[allow(unsafe_code, reason = "threads in odd states")]
 mod siblings;
+mod soak;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -39,8 +42,24 @@ fn main() -> ExitCode {
     }
     equipment::close_inherited();
     let program = args.split_off(args.len().min(5));
-    let word = |i: usize| args.get(i).and_then(|a| a.to_str()).unwrap_or("");
-    let way = match word(1) {
+    let words: Vec<&str> = args.iter().skip(1).map(|a| a.to_str().unwrap_or("")).collect();
+    if words.first() == Some(&"soak") {
+        let more: Vec<&str> = program.iter().map(|a| a.to_str().unwrap_or("")).collect();
+        return match soak::next(&[words.as_slice(), &more].concat()) {
+            soak::Next::Again(program, caller, siblings) => {
+                start(Way::Uexec, caller, siblings, "-", program)
+            }
+            soak::Next::Done(Err(why)) => complain(&why),
+            soak::Next::Done(Ok(what)) => {
+                println!("{what}");
+                ExitCode::SUCCESS
+            }
+        };
+    }
+    let [way, caller, siblings, equipment] = *words.as_slice() else {
+        return complain("too few arguments");
+    };
+    let way = match way {
         "kernel" => Way::Kernel,
         "uexec" => Way::Uexec,
         "loader" => Way::Loader,
@@ -48,8 +67,13 @@ fn main() -> ExitCode {
         "fail" => Way::Fail,
         other => return complain(&format!("no way {other:?}")),
     };
-    let kinds: Vec<&str> = word(3).split(',').filter(|k| !k.is_empty() && *k != "-").collect();
-    let equipment: Vec<&str> = word(4).split(',').filter(|k| *k != "-").collect();
+    start(way, caller, siblings, equipment, program)
+}
+
+/// Becomes such a process, and has it exec.
+fn start(way: Way, caller: &str, kinds: &str, equipment: &str, program: Vec<OsString>) -> ExitCode {
+    let kinds: Vec<&str> = kinds.split(',').filter(|k| !k.is_empty() && *k != "-").collect();
+    let equipment: Vec<&str> = equipment.split(',').filter(|k| *k != "-").collect();
     if let Err(why) = equipment::process(&equipment) {
         return complain(&why);
     }
@@ -59,7 +83,7 @@ fn main() -> ExitCode {
     if program.is_empty() {
         return complain("no program");
     }
-    let leads = word(2) == "leader";
+    let leads = caller == "leader";
     let (first, rest) = match (leads, kinds.split_first()) {
         (false, Some((first, rest))) => (Some(*first), rest),
         _ => (None, kinds.as_slice()),
