@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) mod doctor;
+
 /// Program execution for Linux, in user space
 #[derive(Debug, Parser)]
 #[command(name = "uexec", version, max_term_width = 100, disable_help_subcommand = true)]
@@ -19,6 +21,7 @@ pub(crate) enum Command {
     Run(Run),
     Explain(Explain),
     Check(Check),
+    Doctor(doctor::Doctor),
     /// Print the manual page, or write all of them to a directory
     #[command(hide = true)]
     Man {

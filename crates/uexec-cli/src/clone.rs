@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 use serde_json::{Value, json};
 use uexec_core::World;
 use uexec_core::clone::{
@@ -13,10 +13,7 @@ use uexec_core::clone::{
 };
 use uexec_linux::Host;
 
-const GOOD: Style = AnsiColor::Green.on_default().bold();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const LABEL: Style = Style::new().dimmed();
-const MARK: Style = AnsiColor::Yellow.on_default();
+use crate::style::{BAD, GOOD, LABEL, ODD};
 
 /// Bits of the effective set (`capabilities(7)`).
 const CAP_SYS_ADMIN: u32 = 21;
@@ -110,7 +107,7 @@ fn permitted(asked: &Request, plan: &ClonePlan) -> String {
         "\n"
     });
     for warning in &plan.warnings {
-        let _ = writeln!(out, "  {MARK}note{MARK:#}   {warning}");
+        let _ = writeln!(out, "  {ODD}note{ODD:#}   {warning}");
     }
     let _ = writeln!(out, "\n  {LABEL}{:<34} {:<8} because of{LABEL:#}", "item", "child's");
     for row in &plan.child {
@@ -156,7 +153,7 @@ fn because(row: &Inherit) -> String {
 
 const fn style(gets: Gets) -> Style {
     match gets {
-        Gets::Shared => MARK,
+        Gets::Shared => ODD,
         Gets::New | Gets::Given => GOOD,
         Gets::Copied => Style::new(),
         Gets::Cleared => LABEL,

@@ -10,13 +10,16 @@ mod args;
 mod check;
 mod clone;
 mod docs;
+mod doctor;
 mod explain;
 mod find;
 mod libraries;
+mod memfile;
 mod picture;
 mod report;
 mod run;
 mod start;
+mod style;
 mod userns;
 
 use std::ffi::{CStr, c_char};
@@ -70,6 +73,7 @@ fn dispatch(cli: args::Cli, envp: Vec<Vec<u8>>) -> u8 {
         args::Command::Run(run) => run::run(run, envp),
         args::Command::Explain(explain) => explain::explain(explain, envp),
         args::Command::Check(check) => check::check(&check),
+        args::Command::Doctor(args) => doctor::doctor(&args),
         args::Command::Man { dir } => docs::man(dir.as_deref()),
         args::Command::Completions { shell } => docs::completions(shell),
     }

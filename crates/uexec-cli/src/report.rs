@@ -2,14 +2,11 @@
 
 use std::fmt::Write as _;
 
-use anstyle::{AnsiColor, Style};
 use uexec_core::error::{Failed, FileKind, Span, Stage};
 use uexec_core::story::Shown;
 use uexec_core::world::{At, World};
 
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const LABEL: Style = Style::new().dimmed();
-const MARK: Style = AnsiColor::Yellow.on_default();
+use crate::style::{BAD, LABEL, ODD};
 
 /// Prints a failed exec of `name` to standard error.
 pub(crate) fn print(name: &[u8], failed: &Failed, world: &mut dyn World) {
@@ -95,7 +92,7 @@ fn line_excerpt(head: &[u8], span: Span) -> String {
     let before = " ".repeat((span.offset as usize).min(100));
     let marks = "^".repeat((span.len as usize).clamp(1, 100));
     format!(
-        "           {LABEL}1 |{LABEL:#} {shown}\n             {LABEL}|{LABEL:#} {before}{MARK}{marks}{MARK:#}\n"
+        "           {LABEL}1 |{LABEL:#} {shown}\n             {LABEL}|{LABEL:#} {before}{ODD}{marks}{ODD:#}\n"
     )
 }
 
@@ -110,7 +107,7 @@ fn hex_excerpt(row: &[u8], from: u64, span: Span) -> String {
     let marks = "^^ ".repeat(count);
     let marks = marks.trim_end();
     format!(
-        "         {LABEL}{from:08x} |{LABEL:#}{hex}\n                  {LABEL}|{LABEL:#} {before}{MARK}{marks}{MARK:#}\n"
+        "         {LABEL}{from:08x} |{LABEL:#}{hex}\n                  {LABEL}|{LABEL:#} {before}{ODD}{marks}{ODD:#}\n"
     )
 }
 

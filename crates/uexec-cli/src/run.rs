@@ -11,6 +11,7 @@ use uexec_linux::{Caller, Host, die, prepare};
 
 use crate::args::Run;
 use crate::find::find_and_plan;
+use crate::memfile::memory_file;
 use crate::{OWN_FAILURE, report, userns};
 
 /// Runs the program; returns an exit status only when it could not be started.
@@ -124,20 +125,10 @@ pub(crate) fn environment(mut envp: Vec<Vec<u8>>, set: &[OsString]) -> Vec<Vec<u
 
 /// Reads a program from standard input into memory.
 fn program_from_stdin() -> std::io::Result<OwnedFd> {
-    use rustix::fs::{MemfdFlags, memfd_create};
     let mut program = Vec::new();
     std::io::stdin().lock().read_to_end(&mut program)?;
     // A script's interpreter has to open the descriptor, so it must stay open then.
-    let mut flags = MemfdFlags::CLOEXEC;
-    flags.set(MemfdFlags::CLOEXEC, !program.starts_with(b"#!"));
-    let fd = memfd_create(c"stdin", flags)?;
-    let mut file = std::fs::File::from(fd);
-    std::io::Write::write_all(&mut file, &program)?;
-    // Nobody may have it open for writing while it is executed: keep a reading descriptor only.
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let mut open = rustix::fs::OFlags::RDONLY;
-    open.set(rustix::fs::OFlags::CLOEXEC, flags.contains(MemfdFlags::CLOEXEC));
-    Ok(rustix::fs::open(path, open, rustix::fs::Mode::empty())?)
+    memory_file("stdin", &program, !program.starts_with(b"#!"))
 }
 
 /// 127 for what is not there, 126 for what is refused, 125 for what uexec could not do.

@@ -10,7 +10,6 @@
 extern crate alloc;
 
 mod arena;
-mod mem;
 
 use core::arch::global_asm;
 use core::cell::UnsafeCell;

@@ -9,9 +9,6 @@ pub const PAGE: u64 = 4096;
 /// (`arch/x86/include/asm/page_64_types.h`, Linux 6.18).
 pub const TASK_SIZE_4LEVEL: u64 = (1 << 47) - PAGE;
 
-/// Where the stack of a 64-bit task ends when nothing is randomised (also with 5-level paging).
-pub const STACK_TOP: u64 = TASK_SIZE_4LEVEL;
-
 /// Bytes of a file every format gets to see: `BINPRM_BUF_SIZE`
 /// (`include/uapi/linux/binfmts.h`; 128 until Linux 5.0).
 pub const BINPRM_BUF_SIZE: usize = 256;
@@ -69,6 +66,8 @@ pub mod personality {
     pub const ADDR_COMPAT_LAYOUT: u32 = 0x020_0000;
     /// Readable implies executable.
     pub const READ_IMPLIES_EXEC: u32 = 0x040_0000;
+    /// Addresses of an i386 program end at 3 GiB.
+    pub const ADDR_LIMIT_3GB: u32 = 0x800_0000;
     /// What a privileged exec clears.
     pub const PER_CLEAR_ON_SETID: u32 =
         ADDR_NO_RANDOMIZE | MMAP_PAGE_ZERO | ADDR_COMPAT_LAYOUT | READ_IMPLIES_EXEC;
@@ -86,10 +85,8 @@ pub mod elf {
     pub const EM_X86_64: u16 = 62;
     /// `e_machine` of i386.
     pub const EM_386: u16 = 3;
-    /// Size of an ELF64 header in bytes.
-    pub const EHDR64: u64 = 64;
-    /// Size of an ELF64 program header in bytes.
-    pub const PHDR64: u16 = 56;
+    /// Another `e_machine` that is taken for i386.
+    pub const EM_486: u16 = 6;
     /// Segment to be mapped.
     pub const PT_LOAD: u32 = 1;
     /// Path of the program interpreter.
@@ -106,9 +103,6 @@ pub mod elf {
     pub const PHDRS_MAX: u64 = 65_536;
     /// Largest `PT_INTERP` in bytes (`PATH_MAX`).
     pub const INTERP_MAX: u64 = 4096;
-    /// Where two thirds of the address space lie: base of a PIE with an interpreter, not yet
-    /// rounded (`ELF_ET_DYN_BASE`, `arch/x86/include/asm/elf.h`).
-    pub const ET_DYN_BASE: u64 = super::TASK_SIZE_4LEVEL / 3 * 2;
 }
 
 /// `getauxval(3)` types.

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::abi::{PAGE, at};
+use crate::arch::Arch;
 use crate::creds::NewCreds;
 use crate::world::Facts;
 
@@ -14,6 +15,7 @@ pub struct Auxv(pub Vec<(u64, u64)>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[allow(missing_docs, reason = "each is the value of the AT_ type of its name")]
 pub struct AuxvInput {
+    pub sysinfo: Option<u64>,
     pub sysinfo_ehdr: Option<u64>,
     pub phdr: u64,
     pub phent: u64,
@@ -30,8 +32,9 @@ pub struct AuxvInput {
 impl Auxv {
     /// Number of pairs, known before any address is.
     #[must_use]
-    pub fn count(facts: &Facts, vdso: bool, execfd: bool) -> u64 {
+    pub fn count(facts: &Facts, vdso: bool, sysinfo: bool, execfd: bool) -> u64 {
         17 + u64::from(vdso)
+            + u64::from(sysinfo)
             + u64::from(facts.minsigstksz.is_some())
             + u64::from(facts.hwcap2.is_some())
             + u64::from(execfd)
@@ -40,9 +43,11 @@ impl Auxv {
 
     /// Builds the vector.
     #[must_use]
-    pub fn build(facts: &Facts, creds: &NewCreds, input: &AuxvInput) -> Auxv {
+    pub fn build(facts: &Facts, creds: &NewCreds, arch: &Arch, input: &AuxvInput) -> Auxv {
         let mut v = Vec::with_capacity(24);
-        let mut put = |a_type, value: Option<u64>| v.extend(value.map(|x| (a_type, x)));
+        let word = |x| arch.class.wrap(x);
+        let mut put = |a_type, value: Option<u64>| v.extend(value.map(|x| (a_type, word(x))));
+        put(at::SYSINFO, input.sysinfo);
         put(at::SYSINFO_EHDR, input.sysinfo_ehdr);
         put(at::MINSIGSTKSZ, facts.minsigstksz);
         put(at::HWCAP, Some(facts.hwcap));

@@ -108,8 +108,15 @@ impl<'a> Registry<'a> {
                         refusal.reason.why()
                     );
                     // A format that knew the magic knows best why it is not a program.
-                    if !matches!(refusal.reason, Reason::NotElf | Reason::NoFormat { .. }) {
-                        telling.get_or_insert(refusal);
+                    // Whose class or machine is another's is told better by that one.
+                    let other = |r: &Refusal| matches!(r.reason, Reason::ElfMachine { .. });
+                    let better = |old: &Refusal| {
+                        refusal.reason == Reason::X32 || other(old) && !other(&refusal)
+                    };
+                    if !matches!(refusal.reason, Reason::NotElf | Reason::NoFormat { .. })
+                        && telling.as_ref().is_none_or(better)
+                    {
+                        telling = Some(refusal);
                     }
                 }
                 mine => {

@@ -51,8 +51,24 @@ pub struct Exec {
     pub privileges: Privileges,
     /// Use this program interpreter instead of the one `PT_INTERP` names.
     pub interp: Option<Vec<u8>>,
+    /// Program interpreters to be used in place of others: old, new.
+    pub interps: Vec<(Vec<u8>, Vec<u8>)>,
     /// Do not keep a story.
     pub untold: bool,
+    /// The kernel has executed a loader in the program's place, and has decided so much already.
+    pub handover: Option<Handover>,
+}
+
+/// What a loader that the kernel's own exec has started takes from it: by then names and
+/// credentials are those of the program (MISC-31).
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Handover {
+    /// `AT_EXECFN`.
+    pub filename: Vec<u8>,
+    /// The task's name, where the file name does not say it.
+    pub comm: Option<Vec<u8>>,
+    /// `AT_SECURE`.
+    pub secureexec: bool,
 }
 
 impl Exec {
@@ -67,6 +83,9 @@ impl Exec {
     /// (PIPE-28).
     #[must_use]
     pub fn filename(&self) -> Cow<'_, [u8]> {
+        if let Some(handover) = &self.handover {
+            return Cow::Borrowed(&handover.filename);
+        }
         match self.at {
             At::Fd(fd) if self.path.is_empty() => {
                 alloc::format!("/dev/fd/{fd}").into_bytes().into()
@@ -118,6 +137,8 @@ pub struct Bprm<'w> {
     pub inaccessible: bool,
     /// Program interpreter to use instead of `PT_INTERP`.
     pub interp_override: Option<Vec<u8>>,
+    /// Program interpreters to be used in place of others: old, new.
+    pub interps: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Bprm<'_> {

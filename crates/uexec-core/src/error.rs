@@ -144,8 +144,10 @@ pub enum Reason {
     // ELF before the point of no return.
     NotElf,
     ElfType { e_type: u16 },
-    ElfMachine { e_machine: u16 },
-    ElfPhentsize { e_phentsize: u16 },
+    ElfMachine { e_machine: u16, want: u16 },
+    NoIa32 { why: &'static str },
+    X32,
+    ElfPhentsize { e_phentsize: u16, want: u16 },
     ElfPhnum { e_phnum: u16 },
     ElfPhdrs { e_phoff: u64, need: u64, size: u64 },
     InterpSize { p_filesz: u64 },

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::arch::{Arch, Class};
 use crate::bprm::File;
 
 /// A program ready to be laid out.
@@ -13,6 +14,8 @@ pub struct Image {
     pub interp: Option<Object>,
     /// Whether the stack is executable, where the program says so (`PT_GNU_STACK`, ELF-19).
     pub stack_exec: Option<bool>,
+    /// What it runs on.
+    pub arch: &'static Arch,
 }
 
 /// One ELF object: what of its headers placing it needs.
@@ -24,6 +27,8 @@ pub struct Object {
     pub header: Header,
     /// Its `PT_LOAD` segments, in table order.
     pub loads: Vec<Segment>,
+    /// Size of its numbers.
+    pub class: Class,
 }
 
 /// What of an ELF header matters (`elf(5)`; everything else is not checked, ELF-16).
@@ -65,9 +70,10 @@ impl Object {
     #[must_use]
     pub fn total_size(&self) -> u64 {
         let low = self.loads.iter().map(|s| crate::abi::page_down(s.p_vaddr)).min();
-        let high = self.loads.iter().map(|s| s.p_vaddr.wrapping_add(s.p_memsz)).max();
+        let wrap = |x| self.class.wrap(x);
+        let high = self.loads.iter().map(|s| wrap(s.p_vaddr.wrapping_add(s.p_memsz))).max();
         match (low, high) {
-            (Some(low), Some(high)) => high.wrapping_sub(low),
+            (Some(low), Some(high)) => wrap(high.wrapping_sub(low)),
             _ => 0,
         }
     }

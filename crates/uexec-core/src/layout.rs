@@ -1,20 +1,20 @@
 //! Where things go: the kernel's formulas for stack top, mmap base, PIE base and break, with and
 //! without randomisation (STK-4, STK-30 to STK-38, ELF-31, ELF-37, ELF-60, ELF-61).
 
-use crate::abi::{
-    LSM_MMAP_MIN_ADDR, PAGE, STACK_TOP, TASK_SIZE_4LEVEL, elf, page_down, page_up, personality,
-};
+use crate::abi::{LSM_MMAP_MIN_ADDR, PAGE, page_down, page_up, personality};
+use crate::arch::{Arch, Bits, X86_64};
 use crate::error::{Reason, Refusal, Stage};
 use crate::mm::Mm;
 use crate::story::{Story, tell};
 use crate::world::{Facts, Sysctl, World};
 
-/// Pages the stack top may move down: 22 bits.
-const STACK_RND_MASK: u64 = 0x3f_ffff;
-
 /// The layout of one exec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
+    /// The kind of task.
+    pub arch: &'static Arch,
+    /// End of its addresses.
+    pub task_size: u64,
     /// Addresses are randomised.
     pub randomize: bool,
     /// The break is, too.
@@ -35,36 +35,40 @@ pub struct Layout {
 
 impl Layout {
     /// Decides it. `persona` is the personality after the exec, `stack_limit` the stack limit
-    /// after PIPE-47, in bytes; `raw_io` tells whether the new credentials have `CAP_SYS_RAWIO`.
+    /// after PIPE-47, in bytes; `raw_io` tells whether the new credentials have `CAP_SYS_RAWIO`;
+    /// `given` is where mappings end when that cannot be chosen.
     pub fn decide(
         world: &mut dyn World,
         story: &mut Story,
+        arch: &'static Arch,
         persona: u32,
         stack_limit: u64,
         raw_io: bool,
+        given: Option<u64>,
     ) -> Layout {
         let wanted = persona & personality::ADDR_NO_RANDOMIZE == 0;
         let setting = if wanted { world.sysctl(Sysctl::RandomizeVaSpace) } else { 0 };
         let randomize = setting != 0;
-        let given = world.facts().mmap_base;
         let compat = persona & personality::ADDR_COMPAT_LAYOUT != 0;
         let bottom_up = compat || (given.is_none() && world.sysctl(Sysctl::LegacyVaLayout) != 0);
         let bits = match (randomize, given) {
-            (true, None) => world.sysctl(Sysctl::MmapRndBits),
+            (true, None) => mmap_bits(arch, world),
             _ => 0,
         };
         let min = world.sysctl(Sysctl::MmapMinAddr);
         let facts = world.facts();
         let layout = Layout {
+            arch,
+            task_size: if *arch == X86_64 { facts.task_size } else { arch.task_size },
             randomize,
             randomize_brk: setting == 2,
-            stack_end: stack_end(facts, randomize),
+            stack_end: stack_end(arch, facts, randomize),
             mmap_base: given
-                .unwrap_or_else(|| mmap_base(facts, randomize, bits, bottom_up, stack_limit)),
+                .unwrap_or_else(|| mmap_base(arch, facts, randomize, bits, bottom_up, stack_limit)),
             bottom_up,
             min_addr: if raw_io { 0 } else { min },
             search_min: page_up(min.max(LSM_MMAP_MIN_ADDR)),
-            legacy_base: mmap_base(facts, randomize, bits, true, stack_limit),
+            legacy_base: mmap_base(arch, facts, randomize, bits, true, stack_limit),
         };
         tell!(
             story,
@@ -83,16 +87,17 @@ impl Layout {
     #[must_use]
     pub fn new_mm(&self, facts: &Facts) -> Mm {
         let Layout { mmap_base, bottom_up, min_addr, search_min, legacy_base, .. } = *self;
-        let mut mm = Mm::new(facts.task_size, mmap_base, bottom_up, min_addr, facts.limits);
+        let mut mm = Mm::new(self.task_size, mmap_base, bottom_up, min_addr, facts.limits);
         (mm.search_min, mm.legacy_base) = (search_min, legacy_base);
+        mm.search_end = self.task_size.min(self.arch.task_size);
         mm
     }
 
     /// Base of a PIE with an interpreter, before alignment to its segments (ELF-37).
     pub fn pie_base(&self, world: &mut dyn World) -> u64 {
-        let mut base = elf::ET_DYN_BASE;
+        let mut base = self.arch.et_dyn_base;
         if self.randomize {
-            let bits = world.sysctl(Sysctl::MmapRndBits);
+            let bits = mmap_bits(self.arch, world);
             base = base.wrapping_add(pages(world.facts().entropy.pie, bits));
         }
         base
@@ -106,16 +111,24 @@ impl Layout {
         // Since 6.15 moved away from the mmap area even when nothing is randomised.
         let moved = static_pie && (self.randomize_brk || facts.since(6, 15));
         if moved {
-            brk = page_up(elf::ET_DYN_BASE);
+            brk = page_up(self.arch.et_dyn_base);
         }
         if self.randomize_brk {
             if !moved && facts.since(6, 10) {
                 brk = brk.wrapping_add(PAGE);
             }
-            let bits = if facts.since(6, 9) { 18 } else { 13 };
+            let bits = if facts.since(6, 9) { self.arch.brk_bits } else { 13 };
             brk = brk.wrapping_add(pages(facts.entropy.brk, bits));
         }
         brk
+    }
+}
+
+/// STK-32.
+fn mmap_bits(arch: &Arch, world: &mut dyn World) -> u64 {
+    match arch.mmap_bits {
+        Bits::Setting(which) => world.sysctl(which),
+        Bits::Fixed(bits) => bits,
     }
 }
 
@@ -126,23 +139,30 @@ fn pages(draw: u64, bits: u64) -> u64 {
 }
 
 /// STK-4.
-fn stack_end(facts: &Facts, randomize: bool) -> u64 {
+fn stack_end(arch: &Arch, facts: &Facts, randomize: bool) -> u64 {
     if !randomize {
-        return STACK_TOP;
+        return arch.stack_top;
     }
-    let top = STACK_TOP - PAGE * (facts.entropy.stack_top & STACK_RND_MASK);
+    let top = arch.stack_top - PAGE * (facts.entropy.stack_top & arch.stack_rnd);
     page_up((top - facts.entropy.stack_top_bytes % 8192) & !15)
 }
 
 /// STK-31, STK-34.
-fn mmap_base(facts: &Facts, randomize: bool, bits: u64, bottom_up: bool, stack_limit: u64) -> u64 {
+fn mmap_base(
+    arch: &Arch,
+    facts: &Facts,
+    randomize: bool,
+    bits: u64,
+    bottom_up: bool,
+    stack_limit: u64,
+) -> u64 {
     let rnd = if randomize { pages(facts.entropy.mmap, bits) } else { 0 };
     // The window is that of four page table levels, also with five.
-    let size = facts.task_size.min(TASK_SIZE_4LEVEL);
+    let size = arch.task_size;
     if bottom_up {
         return page_up(size / 3).wrapping_add(rnd);
     }
-    let pad = (1 << 20) + if randomize { STACK_RND_MASK * PAGE } else { 0 };
+    let pad = (1 << 20) + if randomize { arch.stack_rnd * PAGE } else { 0 };
     let gap = stack_limit.checked_add(pad).unwrap_or(stack_limit);
     let gap = gap.max(128 << 20).min(size / 6 * 5);
     page_up(size.wrapping_sub(gap).wrapping_sub(rnd))

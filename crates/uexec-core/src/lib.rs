@@ -13,6 +13,7 @@
 extern crate alloc;
 
 pub mod abi;
+pub mod arch;
 mod args;
 pub mod auxv;
 pub mod binfmt;
@@ -33,7 +34,7 @@ pub mod world;
 
 pub use args::ArgArea;
 pub use binfmt::{Binfmt, Registry};
-pub use bprm::{Bprm, Exec, File, Privileges, flags};
+pub use bprm::{Bprm, Exec, File, Handover, Privileges, flags};
 pub use creds::NewCreds;
 pub use errno::Errno;
 pub use error::{ExecError, Reason, Stage};
@@ -45,4 +46,4 @@ pub use world::{Facts, World};
 
 /// The formats of the kernel's own list that uexec has, in the kernel's order (PIPE-32).
 pub const KERNEL_FORMATS: Registry<'static> =
-    Registry::new(&[&binfmt::script::Script, &binfmt::elf::Elf]);
+    Registry::new(&[&binfmt::script::Script, &binfmt::elf::Elf, &binfmt::elf::CompatElf]);

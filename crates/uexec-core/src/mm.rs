@@ -108,6 +108,8 @@ pub struct Mm {
     pub search_min: u64,
     /// Where the search upwards starts when none downwards has found room.
     pub legacy_base: u64,
+    /// Where it ends.
+    pub search_end: u64,
     /// Most bytes of memory that one request may promise (`vm.overcommit_memory`).
     pub commit_limit: u64,
     /// Most mappings there may be before another one (`vm.max_map_count`).
@@ -133,6 +135,7 @@ impl Mm {
             min_addr,
             search_min: PAGE.max(page_up(min_addr)),
             legacy_base: page_up(task_size.min(TASK_SIZE_4LEVEL) / 3),
+            search_end: task_size.min(TASK_SIZE_4LEVEL),
             commit_limit: u64::MAX,
             max_map_count: u64::MAX,
             limits,

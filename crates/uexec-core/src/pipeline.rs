@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::abi::{COMM_LEN, PAGE, STK_LIM, personality};
+use crate::arch::{Arch, X86_64};
 use crate::args::ArgArea;
 use crate::auxv::{Auxv, AuxvInput};
 use crate::binfmt::Registry;
@@ -33,16 +34,31 @@ pub fn plan(exec: Exec, world: &mut dyn World, registry: &Registry<'_>) -> Resul
         Err(refusal) => return Err(ExecError::new(refusal, Vec::new(), story)),
     };
     let decided = registry.search_binary_handler(&mut start).and_then(|image| {
-        let creds = creds::decide(start.world, &mut start.story, &start.file, exec.privileges)?;
+        let mut creds = creds::decide(start.world, &mut start.story, &start.file, exec.privileges)?;
+        if let Some(handover) = &exec.handover {
+            creds.secureexec = handover.secureexec;
+        }
         Ok((image, creds))
     });
     match decided {
         Ok((image, creds)) => {
-            let by_fd = exec.path.is_empty();
-            Ok(Layouter::new(start, image, creds, by_fd).finish())
+            let comm = comm(&mut start, &exec);
+            Ok(Layouter::new(start, image, creds, comm).finish())
         }
         Err(refusal) => Err(ExecError::new(refusal, start.chain, start.story)),
     }
+}
+
+/// The task's name after the exec (PIPE-30).
+fn comm(bprm: &mut Bprm<'_>, exec: &Exec) -> Vec<u8> {
+    let by_fd = exec.path.is_empty() && bprm.world.facts().since(6, 14);
+    let given = match &exec.handover {
+        Some(handover) => handover.comm.clone(),
+        None if by_fd => bprm.world.dentry_name(bprm.file.id),
+        None => None,
+    };
+    let name = bprm.filename.rsplit(|b| *b == b'/').next().unwrap_or_default();
+    given.as_deref().unwrap_or(name).iter().copied().take(COMM_LEN).collect()
 }
 
 /// The state of an exec that may ask the formats.
@@ -55,7 +71,7 @@ fn bprm_of<'w>(
     argc: u64,
 ) -> Bprm<'w> {
     let filename = exec.filename().into_owned();
-    let synthetic = filename != exec.path;
+    let synthetic = exec.handover.is_none() && filename != exec.path;
     Bprm {
         world,
         story,
@@ -69,6 +85,7 @@ fn bprm_of<'w>(
         envc: exec.envp.len() as u64,
         inaccessible: synthetic && exec.fd_cloexec,
         interp_override: exec.interp.clone(),
+        interps: exec.interps.clone(),
     }
 }
 
@@ -127,16 +144,10 @@ struct Layouter<'w> {
 }
 
 impl<'w> Layouter<'w> {
-    fn new(bprm: Bprm<'w>, image: Image, creds: NewCreds, empty_path: bool) -> Layouter<'w> {
-        let Bprm { world, story, chain, filename, file, args, argc, envc, .. } = bprm;
-        // PIPE-30.
-        let by_fd = empty_path && world.facts().since(6, 14);
-        let dentry = if by_fd { world.dentry_name(file.id) } else { None };
-        let name = filename.rsplit(|b| *b == b'/').next().unwrap_or_default();
-        let comm = dentry.as_deref().unwrap_or(name).iter().copied().take(COMM_LEN).collect();
+    fn new(bprm: Bprm<'w>, image: Image, creds: NewCreds, comm: Vec<u8>) -> Layouter<'w> {
+        let Bprm { world, story, chain, filename, args, argc, envc, .. } = bprm;
         let facts = world.facts();
-        let persona =
-            facts.personality & !creds.clear_personality & !personality::READ_IMPLIES_EXEC;
+        let persona = personality_after(facts.personality & !creds.clear_personality, &image);
         let mut stack_limit = facts.limits.stack;
         if creds.secureexec {
             stack_limit = stack_limit.min(STK_LIM);
@@ -186,9 +197,8 @@ impl<'w> Layouter<'w> {
         ops.push(Op::EndThreads);
         ops.push(Op::DropMemory);
         ops.push(Op::DeleteTimers);
-        let gone = persona & !plan.personality;
-        if gone != 0 {
-            ops.push(Op::Personality(gone));
+        if persona != plan.personality {
+            ops.push(Op::Personality(plan.personality));
         }
         ops.push(Op::CloseOnExec);
         if creds.secureexec || creds.reset_dumpable {
@@ -226,13 +236,17 @@ impl<'w> Layouter<'w> {
     fn lay_out(&mut self, mm: &mut Mm) -> Result<(), Refusal> {
         let Layouter { world, story, plan, stack_limit, .. } = self;
         let raw_io = plan.creds.raw_io();
-        let layout = Layout::decide(*world, story, plan.personality, *stack_limit, raw_io);
+        let arch = plan.image.arch;
+        let own = OwnLayout::of(arch, *world);
+        let (persona, limit) = (plan.personality, *stack_limit);
+        let layout = Layout::decide(*world, story, arch, persona, limit, raw_io, own.mmap_base);
         let facts = world.facts().clone();
+        let read_implies_exec = persona & personality::READ_IMPLIES_EXEC != 0;
         *mm = layout.new_mm(&facts);
         let mut ops = core::mem::take(&mut plan.ops);
 
         // The stack and its strings.
-        let exec_stack = plan.image.stack_exec.unwrap_or(false);
+        let exec_stack = plan.image.stack_exec.unwrap_or(read_implies_exec);
         let args = core::mem::replace(&mut self.args, ArgArea::empty());
         let args_len = args.lowest_len(self.argc);
         let placed =
@@ -245,7 +259,13 @@ impl<'w> Layouter<'w> {
         tell!(story, Stage::Stack, "STK-7", "the stack is {}", Range(mm.find(stack.end - 1)));
 
         // Program and interpreter.
-        let mut loader = Loader { world: *world, mm, ops: &mut plan.ops, read_implies_exec: false };
+        let mut loader = Loader {
+            world: *world,
+            mm,
+            ops: &mut plan.ops,
+            read_implies_exec,
+            aligns_huge: arch.aligns_huge(),
+        };
         let loaded = loader.program(&plan.image, &layout)?;
         tell!(
             story,
@@ -271,19 +291,22 @@ impl<'w> Layouter<'w> {
         };
 
         // The vdso.
-        let vdso = place_vdso(&facts.vdso, mm, &mut plan.ops)?;
+        let vdso = place_vdso(&own.vdso, mm, &mut plan.ops)?;
         if let Some(addr) = vdso {
             tell!(story, Stage::Map, "STK-36", "the vdso is at {addr:#x}");
         }
 
         // The tables.
-        let pairs = Auxv::count(&facts, vdso.is_some(), false);
-        stack::place_tables(&mut stack, &facts, layout.randomize, pairs);
+        let sysinfo = vdso.and_then(|addr| Some(addr.wrapping_add(own.sysinfo?)));
+        let pairs = Auxv::count(&facts, vdso.is_some(), sysinfo.is_some(), false);
+        stack::place_tables(&mut stack, arch, &facts, layout.randomize, pairs);
         let header = plan.image.program.header;
         plan.auxv = Auxv::build(
             &facts,
             &plan.creds,
+            arch,
             &AuxvInput {
+                sysinfo,
                 sysinfo_ehdr: vdso,
                 phdr: loaded.phdr,
                 phent: header.e_phentsize.into(),
@@ -299,7 +322,8 @@ impl<'w> Layouter<'w> {
         );
         plan.stack = stack;
         let ops = &mut plan.ops;
-        let ends = stack::write_tables(&stack, &plan.auxv, &facts, *stack_limit, *world, mm, ops)?;
+        let auxv = &plan.auxv;
+        let ends = stack::write_tables(&stack, arch, auxv, &facts, *stack_limit, *world, mm, ops)?;
 
         // The rest.
         let static_pie = plan.image.program.is_dyn() && plan.image.interp.is_none();
@@ -325,9 +349,42 @@ impl<'w> Layouter<'w> {
             }
         }
         plan.ops.extend([Op::SetMm, Op::DropRseq, Op::Jump]);
-        plan.registers = Registers { rip: entry, rsp: stack.rsp };
+        plan.registers = Registers { rip: arch.class.wrap(entry), rsp: stack.rsp };
         tell!(story, Stage::Map, "ELF-64", "starts at {entry:#x} with rsp {:#x}", stack.rsp);
         Ok(())
+    }
+}
+
+/// `personality(2)` after the exec, from what is left of the old one (ELF-30).
+fn personality_after(mut persona: u32, image: &Image) -> u32 {
+    if !image.arch.read_implies_exec {
+        persona &= !personality::READ_IMPLIES_EXEC;
+    } else if image.stack_exec.is_none() {
+        persona |= personality::READ_IMPLIES_EXEC;
+    }
+    persona
+}
+
+/// What the host lends to the layout of such a task.
+struct OwnLayout {
+    mmap_base: Option<u64>,
+    vdso: Vec<VdsoPart>,
+    sysinfo: Option<u64>,
+}
+
+impl OwnLayout {
+    fn of(arch: &Arch, world: &mut dyn World) -> OwnLayout {
+        if *arch == X86_64 {
+            let facts = world.facts();
+            return OwnLayout {
+                mmap_base: facts.mmap_base,
+                vdso: facts.vdso.clone(),
+                sysinfo: None,
+            };
+        }
+        let ia32 = world.ia32().unwrap_or_default();
+        let sysinfo = arch.sysinfo.then_some(ia32.sysinfo);
+        OwnLayout { mmap_base: ia32.mmap_base, vdso: ia32.vdso, sysinfo }
     }
 }
 

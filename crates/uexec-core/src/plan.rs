@@ -25,7 +25,7 @@ pub enum Op {
     DropMemory,
     /// Delete POSIX timers (PIPE-49.11).
     DeleteTimers,
-    /// Remove bits of `personality(2)` (PIPE-49.13, ELF-30).
+    /// Set `personality(2)` to this (PIPE-49.13, ELF-30).
     Personality(u32),
     /// Close descriptors that are close-on-exec (PIPE-49.14).
     CloseOnExec,

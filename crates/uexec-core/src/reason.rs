@@ -34,6 +34,8 @@ impl Reason {
             | NotElf
             | ElfType { .. }
             | ElfMachine { .. }
+            | NoIa32 { .. }
+            | X32
             | ElfPhentsize { .. }
             | ElfPhnum { .. }
             | ElfPhdrs { .. }
@@ -95,8 +97,10 @@ impl Reason {
             Inaccessible => return "it is named by a close-on-exec descriptor, which its interpreter could not open".into(),
             NotElf => return "the first four bytes are not 7f 45 4c 46".into(),
             ElfType { e_type } => format!("e_type is {e_type} ({}); only ET_EXEC (2) and ET_DYN (3) are programs", elf_type_name(*e_type)),
-            ElfMachine { e_machine } => format!("e_machine is {e_machine} ({}), not x86-64 (62)", machine_name(*e_machine)),
-            ElfPhentsize { e_phentsize } => format!("e_phentsize is {e_phentsize}, not 56"),
+            ElfMachine { e_machine, want } => format!("e_machine is {e_machine} ({}), not {} ({want})", machine_name(*e_machine), long_machine_name(*want)),
+            X32 => return "it is an x32 program, which neither uexec nor a kernel without CONFIG_X86_X32_ABI runs".into(),
+            NoIa32 { why } => format!("it is an i386 program, and {why}"),
+            ElfPhentsize { e_phentsize, want } => format!("e_phentsize is {e_phentsize}, not {want}"),
             ElfPhnum { e_phnum: 0 } => return "e_phnum is 0: there are no program headers".into(),
             ElfPhnum { e_phnum } => format!("e_phnum is {e_phnum}: the program header table is larger than 65536 bytes"),
             ElfPhdrs { e_phoff, need, size } => format!("the program headers ({need} bytes at {e_phoff:#x}) are not inside the file of {size} bytes"),
@@ -168,6 +172,10 @@ impl Reason {
             }
             ElfType { e_type: 1 } => "this is an object file: link it first",
             ElfType { .. } => "this is not a program",
+            X32 => "use a build for x86-64",
+            NoIa32 { .. } => {
+                "let the kernel have IA32 emulation (ia32_emulation=1), or use qemu-i386"
+            }
             ElfMachine { .. } => {
                 "it is for another processor: use a build for x86-64, or qemu-user"
             }
@@ -231,7 +239,7 @@ impl Reason {
             ScriptNameUnterminated => "SCR-3",
             NotElf => "ELF-1",
             ElfType { .. } => "ELF-2",
-            ElfMachine { .. } => "ELF-3",
+            ElfMachine { .. } | NoIa32 { .. } | X32 => "ELF-3",
             ElfPhentsize { .. } => "ELF-5",
             ElfPhnum { .. } => "ELF-6",
             ElfPhdrs { .. } => "ELF-7",
@@ -355,6 +363,15 @@ const fn elf_type_name(e_type: u16) -> &'static str {
         3 => "ET_DYN",
         4 => "core dump",
         _ => "unknown",
+    }
+}
+
+/// The name of an `e_machine` value in running text.
+pub(crate) const fn long_machine_name(e_machine: u16) -> &'static str {
+    match e_machine {
+        62 => "x86-64",
+        6 => "i386",
+        other => machine_name(other),
     }
 }
 

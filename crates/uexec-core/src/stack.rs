@@ -4,6 +4,7 @@
 use alloc::vec::Vec;
 
 use crate::abi::{MAX_ARG_STRLEN, PAGE, RLIM_INFINITY, STACK_EXPAND, page_down, page_up};
+use crate::arch::Arch;
 use crate::args::{ArgArea, HOLE};
 use crate::auxv::Auxv;
 use crate::error::{Reason, Refusal, Stage};
@@ -77,13 +78,19 @@ pub(crate) fn place_strings(
 }
 
 /// Where the tables go, before their contents are known: STK-9, STK-10.
-pub(crate) fn place_tables(stack: &mut Stack, facts: &Facts, randomize: bool, pairs: u64) {
+pub(crate) fn place_tables(
+    stack: &mut Stack,
+    arch: &Arch,
+    facts: &Facts,
+    randomize: bool,
+    pairs: u64,
+) {
     let gap = if randomize { facts.entropy.stack_gap % 8192 } else { 0 };
     let q = stack.args.wrapping_sub(gap) & !15;
-    stack.platform = q.wrapping_sub(facts.platform.len() as u64 + 1);
+    stack.platform = q.wrapping_sub(arch.platform.len() as u64 + 1);
     stack.random = stack.platform.wrapping_sub(16);
     let words = 2 * (pairs + 1) + (stack.argc + 1) + (stack.envc + 1) + 1;
-    stack.rsp = stack.random.wrapping_sub(8 * words) & !15;
+    stack.rsp = stack.random.wrapping_sub(arch.class.word() * words) & !15;
 }
 
 /// Grows the stack to hold its tables and writes them: STK-13, STK-14.
@@ -91,8 +98,10 @@ pub(crate) fn place_tables(stack: &mut Stack, facts: &Facts, randomize: bool, pa
 /// # Errors
 /// After the point of no return: [`Reason::StackGrow`] `EFAULT` when there is no room or it cannot
 /// be written, [`Reason::StackOverwritten`] `EINVAL` when the strings are gone.
+#[expect(clippy::too_many_arguments, reason = "a stack is made of this much")]
 pub(crate) fn write_tables(
     stack: &Stack,
+    arch: &Arch,
     auxv: &Auxv,
     facts: &Facts,
     stack_limit: u64,
@@ -102,7 +111,7 @@ pub(crate) fn write_tables(
 ) -> Result<StringEnds, Refusal> {
     let low = stack.rsp;
     grow(mm, ops, low, stack_limit, facts.limits.address_space)?;
-    let tables_end = stack.platform + facts.platform.len() as u64 + 1;
+    let tables_end = stack.platform + arch.platform.len() as u64 + 1;
     if !writable(mm, low, tables_end) {
         let r = Reason::StackGrow { need: tables_end - low, limit: 0 };
         return Err(refuse(Stage::Stack, r));
@@ -117,11 +126,11 @@ pub(crate) fn write_tables(
     words.extend(strings.get(argc..).unwrap_or_default());
     words.push(0);
     words.extend(auxv.words());
-    let bytes = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+    let bytes = arch.bytes_of(&words);
     ops.push(Op::Copy { addr: low, bytes });
     // The padding between the two keeps what a dropped argument left there (STK-12).
     let mut bytes = facts.entropy.at_random.to_vec();
-    bytes.extend_from_slice(&facts.platform);
+    bytes.extend_from_slice(arch.platform);
     bytes.push(0);
     ops.push(Op::Copy { addr: stack.random, bytes });
     Ok(ends)

@@ -80,6 +80,8 @@ pub enum Sysctl {
     RandomizeVaSpace,
     /// `vm.mmap_rnd_bits`.
     MmapRndBits,
+    /// `vm.mmap_rnd_compat_bits`.
+    MmapRndCompatBits,
     /// `vm.mmap_min_addr`, in bytes.
     MmapMinAddr,
     /// `vm.legacy_va_layout`.
@@ -149,6 +151,14 @@ pub trait World {
     /// The caller's capability bounding set and ambient set.
     fn cap_sets(&mut self) -> (u64, u64);
 
+    /// What the host knows of i386 programs; only asked for such a program, any number of times.
+    ///
+    /// # Errors
+    /// Why it cannot run them, as the end of a sentence: the kernel says `ENOEXEC` (ELF-3).
+    fn ia32(&mut self) -> Result<Ia32, &'static str> {
+        Err("nothing is known of this world's IA32 emulation")
+    }
+
     /// What is known beforehand.
     fn facts(&self) -> &Facts;
 }
@@ -206,6 +216,25 @@ pub struct VdsoPart {
     pub prot: Prot,
 }
 
+/// What a host that runs i386 programs knows of them.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Ia32 {
+    /// Their vdso block; empty where they get none (`abi.vsyscall32` is 0).
+    pub vdso: Vec<VdsoPart>,
+    /// `AT_SYSINFO`, as an offset from the start of the block's last part.
+    pub sysinfo: u64,
+    /// As [`Facts::mmap_base`], for such a program.
+    pub mmap_base: Option<u64>,
+}
+
+impl Ia32 {
+    /// Those of a plain 6.18 kernel, for tests and examples.
+    #[must_use]
+    pub fn example() -> Ia32 {
+        Ia32 { vdso: Facts::example().vdso, sysinfo: 0x5e0, mmap_base: None }
+    }
+}
+
 /// The draws of address space randomisation, all independent (STK-4, STK-9, STK-32, STK-33,
 /// ELF-61). The core only takes them modulo what the kernel's formulas ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -249,8 +278,6 @@ pub struct Facts {
     pub rseq: Option<(u64, u64)>,
     /// `AT_CLKTCK`.
     pub clktck: u64,
-    /// What `AT_PLATFORM` points to, without NUL.
-    pub platform: Vec<u8>,
     /// The vdso block; empty where the kernel has none.
     pub vdso: Vec<VdsoPart>,
     /// Where mappings of this process really end, when that was decided by the kernel and cannot
@@ -282,7 +309,6 @@ impl Facts {
             minsigstksz: Some(0xd30),
             rseq: Some((28, 32)),
             clktck: 100,
-            platform: b"x86_64".to_vec(),
             vdso: alloc::vec![
                 part("[vvar]", 4, Prot::READ),
                 part("[vvar_vclock]", 2, Prot::READ),

@@ -168,10 +168,11 @@ proptest! {
     #[test]
     fn any_program(
         mut mem in world(), program in elf(), interp in elf(),
-        good in any::<bool>(), argv in strings(), envp in strings(),
+        good in any::<bool>(), i386 in any::<bool>(), argv in strings(), envp in strings(),
     ) {
-        mem.files[1].contents = program.build();
-        mem.files[2].contents = if good { Elf::ld().build() } else { interp.build() };
+        let of = |elf: Elf| if i386 { elf.i386() } else { elf }.build();
+        mem.files[1].contents = of(program);
+        mem.files[2].contents = of(if good { Elf::ld() } else { interp });
         check(&mut mem, exec(argv, envp));
     }
 
@@ -195,13 +196,13 @@ proptest! {
 
     #[test]
     fn mutated_bytes(
-        mut mem in world(), kind in 0usize..3,
+        mut mem in world(), kind in 0usize..3, i386 in any::<bool>(),
         changes in proptest::collection::vec((0usize..64 + 4 * 56, any::<u8>()), 1..6),
         of_interp in any::<bool>(),
     ) {
-        let program = [Elf::pie(), Elf::static_pie(), Elf::fixed()][kind].build();
-        mem.files[1].contents = program;
-        mem.files[2].contents = Elf::ld().build();
+        let of = |elf: Elf| if i386 { elf.i386() } else { elf }.build();
+        mem.files[1].contents = of([Elf::pie(), Elf::static_pie(), Elf::fixed()][kind].clone());
+        mem.files[2].contents = of(Elf::ld());
         let file = &mut mem.files[if of_interp { 2 } else { 1 }].contents;
         for (at, byte) in changes {
             file[at] = byte;
@@ -224,10 +225,11 @@ fn many_programs_live() {
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
     let mut alive = 0;
-    for _ in 0..500 {
+    for i in 0..500 {
         let (mut mem, program) = (world(), elf()).new_tree(&mut runner).unwrap().current();
-        mem.files[1].contents = program.build();
-        mem.files[2].contents = Elf::ld().build();
+        let of = |elf: Elf| if i % 3 == 0 { elf.i386() } else { elf }.build();
+        mem.files[1].contents = of(program);
+        mem.files[2].contents = of(Elf::ld());
         let plan = mem.plan(exec(vec![], vec![]));
         alive += usize::from(plan.is_ok_and(|p| p.death.is_none()));
     }

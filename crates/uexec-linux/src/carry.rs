@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use rustix::fd::AsRawFd;
 use uexec_core::abi::PAGE;
+use uexec_core::arch::Class;
 use uexec_core::{Errno, ExecError, Plan};
 
 use crate::Difference;
@@ -110,9 +111,15 @@ impl Region {
     }
 }
 
-/// Addresses at which the region is tried, far from where programs and libraries go.
-fn places() -> impl Iterator<Item = u64> {
-    (1..64u64).map(|i| i * 0x0200_0000_0000 + 0x1234_5000)
+/// Distance of the addresses at which the region is tried, far from where programs and libraries
+/// go.
+const STEP: u64 = 0x0200_0000_0000;
+
+/// The same for i386 programs: their last call to unmap it reaches up to 4 GiB.
+const LOW_STEP: u64 = 0x0300_0000;
+
+fn places(step: u64) -> impl Iterator<Item = u64> {
+    (1..64u64).map(move |i| i * step + 0x0123_5000)
 }
 
 /// Prepares a plan: opens what is to be mapped, builds the list of operations and puts it where
@@ -126,7 +133,8 @@ pub fn prepare(plan: &Plan, mut host: Host, caller: &Caller) -> Result<Prepared,
         return Err(ExecError::new(death.clone(), plan.chain.clone(), plan.story.clone()));
     }
     let len = CODE_LEN + room(plan, &host, caller);
-    for base in places() {
+    let step = if plan.image.arch.class == Class::Elf32 { LOW_STEP } else { STEP };
+    for base in places(step) {
         let end = base + len + vdso_len(&host) + PAGE;
         if plan.vmas.iter().any(|v| v.start < end && base < v.end) {
             continue;

@@ -14,6 +14,8 @@ pub enum Difference {
     /// No vdso with usable last instructions was found (without `/proc` none is): one mapping of
     /// ours stays behind. It cannot be written to, and tells nothing.
     Leftover,
+    /// The kernel takes a process that it has started as a 64-bit one for such a one to the end.
+    Ia32,
     /// Later mappings are placed where the kernel put this process's, not where the plan's layout
     /// would have them.
     MmapBase,
@@ -28,6 +30,9 @@ impl fmt::Display for Difference {
             Difference::MmFields => "/proc/self/stat shows a layout adapted to what prctl(2) accepts",
             Difference::Leftover => {
                 "one mapping of uexec's stays behind, and there is no vdso: /proc does not show one with an exit"
+            }
+            Difference::Ia32 => {
+                "the process stays a 64-bit one for the kernel: [vsyscall] in /proc/self/maps, core dumps in ELF64, fixed mappings up to 4 GiB"
             }
             Difference::MmapBase => "mappings made later lie where the kernel had put uexec's",
         })

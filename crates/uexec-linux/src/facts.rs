@@ -36,7 +36,6 @@ pub(crate) fn gather() -> Gathered {
         minsigstksz: get(at::MINSIGSTKSZ),
         rseq: get(at::RSEQ_FEATURE_SIZE).zip(get(at::RSEQ_ALIGN)),
         clktck: get(at::CLKTCK).unwrap_or(100),
-        platform: b"x86_64".to_vec(),
         vdso: own.parts,
         mmap_base: own.mmap_base.filter(|_| !maybe_bottom_up(persona, own.vdso_start)),
         entropy: random_entropy(),

@@ -16,6 +16,31 @@ pub(crate) struct Exit {
     pub(crate) zeroed: u32,
 }
 
+/// The last instructions in the vdso of i386 programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exit32 {
+    /// Offset of an `int 0x80` that is followed by pops and a `ret`.
+    pub(crate) call: u64,
+    /// Words popped before the return address.
+    pub(crate) pops: usize,
+    /// Offset of the call of `rt_sigreturn`.
+    pub(crate) sigreturn: u64,
+}
+
+/// Finds them. Both belong to the ABI: `__kernel_vsyscall` and `__kernel_rt_sigreturn`.
+pub(crate) fn find_exit32(code: &[u8]) -> Option<Exit32> {
+    let sigreturn = code.windows(7).position(|w| *w == [0xb8, 0xad, 0, 0, 0, 0xcd, 0x80])?;
+    let calls = code.windows(2).enumerate().filter(|(_, w)| *w == [0xcd, 0x80]);
+    let (call, pops) = calls.filter_map(|(at, _)| Some((at, pops(code.get(at + 2..)?)?))).next()?;
+    Some(Exit32 { call: call as u64, pops, sigreturn: sigreturn as u64 })
+}
+
+/// How many registers other than `eax` and `esp` are popped before the `ret`.
+fn pops(code: &[u8]) -> Option<usize> {
+    let count = code.iter().take_while(|b| matches!(b, 0x59..=0x5b | 0x5d..=0x5f)).count();
+    (code.get(count) == Some(&0xc3)).then_some(count)
+}
+
 /// The best sequence in `code`: the one that leaves the fewest registers filled, then the one
 /// that needs the least stack.
 pub(crate) fn find_exit(code: &[u8]) -> Option<Exit> {
@@ -113,6 +138,16 @@ mod tests {
         let lea = [0x0f, 5, 0x48, 0x8d, 0x65, 0xf0, 0x5b, 0x41, 0x5e, 0x5d, 0xc3];
         let exit = find_exit(&lea).unwrap();
         assert_eq!((exit.rbp, exit.skip), (Some(16), 24));
+    }
+
+    #[test]
+    fn finds_the_way_into_an_i386_program() {
+        let enter = [0x0f, 5, 0xcd, 0x80, 0x5d, 0x5a, 0x59, 0xc3];
+        let back = [0x58, 0xb8, 0x77, 0, 0, 0, 0xcd, 0x80, 0xb8, 0xad, 0, 0, 0, 0xcd, 0x80];
+        let code = [&enter[..], &back[..]].concat();
+        assert_eq!(find_exit32(&code), Some(Exit32 { call: 2, pops: 3, sigreturn: 16 }));
+        assert_eq!(find_exit32(&enter), None);
+        assert_eq!(find_exit32(&back), None);
     }
 
     #[test]

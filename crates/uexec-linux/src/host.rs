@@ -13,11 +13,12 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags};
 use uexec_core::abi::personality::ADDR_NO_RANDOMIZE;
 use uexec_core::error::FileKind;
-use uexec_core::world::{At, Denied, FileId, Mount, Role, Stat, Sysctl, World};
+use uexec_core::world::{At, Denied, FileId, Ia32, Mount, Role, Stat, Sysctl, World};
 use uexec_core::{Errno, Facts};
 
 use crate::facts;
 use crate::ffi::{self, RSEQ_LEN, errno};
+use crate::ia32;
 use crate::procfs::read_number;
 
 /// Answers from the running kernel, for this process.
@@ -29,12 +30,15 @@ pub struct Host {
     own_base: Option<u64>,
     files: Vec<HostFile>,
     caps: OnceCell<(u64, u64)>,
+    ia32: OnceCell<Result<ia32::Known, &'static str>>,
     /// The layout was asked to lie elsewhere than where the kernel maps for this process.
     moved: bool,
     /// Where all paths start, instead of this process's root.
     root: Option<OwnedFd>,
+    /// The kernel itself has executed the program.
+    executed: bool,
     /// Kernel settings already read, in the order of [`Sysctl`].
-    settings: [Option<u64>; 6],
+    settings: [Option<u64>; 7],
 }
 
 /// An open file.
@@ -71,9 +75,11 @@ impl Host {
             vdso_start: gathered.vdso_start,
             files: Vec::with_capacity(4),
             caps: OnceCell::new(),
+            ia32: OnceCell::new(),
             moved: false,
+            executed: false,
             root: None,
-            settings: [None; 6],
+            settings: [None; 7],
         }
     }
 
@@ -87,9 +93,11 @@ impl Host {
             own_base: self.own_base,
             files: Vec::with_capacity(4),
             caps: OnceCell::new(),
+            ia32: self.ia32.clone(),
             root: self.root.as_ref().and_then(|r| r.try_clone().ok()),
             settings: self.settings,
             moved: false,
+            executed: false,
         }
     }
 
@@ -139,6 +147,12 @@ impl Host {
         self.facts.mmap_base = None;
     }
 
+    /// The kernel itself has just executed the program, by way of a loader: nobody has to be asked
+    /// again whether it may be.
+    pub fn after_exec(&mut self) {
+        self.executed = true;
+    }
+
     /// The facts, to be changed before anything is planned.
     pub fn facts_mut(&mut self) -> &mut Facts {
         &mut self.facts
@@ -152,6 +166,11 @@ impl Host {
     /// Start of this process's own vdso block; 0 without one.
     pub(crate) const fn vdso_start(&self) -> u64 {
         self.vdso_start
+    }
+
+    /// What is known of i386 programs.
+    pub(crate) fn known_ia32(&self) -> &Result<ia32::Known, &'static str> {
+        self.ia32.get_or_init(|| ia32::ask(&self.facts.vdso, self.vdso_start))
     }
 
     /// How long the area is that glibc registers for restartable sequences: what the kernel's
@@ -232,6 +251,9 @@ impl World for Host {
     }
 
     fn check_exec(&mut self, file: FileId, role: Role) -> Result<(), Denied> {
+        if self.executed && role == Role::Program {
+            return Ok(());
+        }
         let bad = |_| Denied::Policy(Errno::EBADF);
         if self.root.is_some() {
             let stat = self.stat(file).map_err(bad)?;
@@ -296,6 +318,7 @@ impl World for Host {
         let (path, default) = match which {
             Sysctl::RandomizeVaSpace => (c"/proc/sys/kernel/randomize_va_space", 2),
             Sysctl::MmapRndBits => (c"/proc/sys/vm/mmap_rnd_bits", 28),
+            Sysctl::MmapRndCompatBits => (c"/proc/sys/vm/mmap_rnd_compat_bits", 8),
             Sysctl::MmapMinAddr => (c"/proc/sys/vm/mmap_min_addr", 65_536),
             Sysctl::LegacyVaLayout => (c"/proc/sys/vm/legacy_va_layout", 0),
             Sysctl::SuidDumpable => (c"/proc/sys/fs/suid_dumpable", 0),
@@ -308,6 +331,14 @@ impl World for Host {
     fn cap_sets(&mut self) -> (u64, u64) {
         let possible = self.facts.creds.permitted & self.facts.creds.inheritable;
         *self.caps.get_or_init(|| facts::cap_sets(possible))
+    }
+
+    fn ia32(&mut self) -> Result<Ia32, &'static str> {
+        let known = self.known_ia32().as_ref().map_err(|why| *why)?;
+        let mut ia32 = known.ia32.clone();
+        // Where mappings of this process end counts for programs of either kind, or for none.
+        ia32.mmap_base = self.facts.mmap_base.and(ia32.mmap_base);
+        Ok(ia32)
     }
 
     fn commit_limit(&mut self) -> u64 {

@@ -8,6 +8,8 @@ extern crate std;
 
 #[allow(unsafe_code, reason = "raw system calls, trampoline and jump")]
 mod arch;
+#[allow(unsafe_code, reason = "raw system calls that try what a host allows")]
+pub mod attempt;
 #[allow(unsafe_code, reason = "maps the region the trampoline runs in, and enters it")]
 mod carry;
 mod difference;
@@ -18,6 +20,7 @@ mod facts;
 mod ffi;
 mod gadget;
 mod host;
+mod ia32;
 mod inherit;
 #[allow(unsafe_code, reason = "closes descriptors and resets signals by their number")]
 mod leave;

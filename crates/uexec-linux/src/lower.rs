@@ -1,15 +1,18 @@
 //! Turns a plan into the trampoline's list: every operation becomes system calls with their
 //! arguments, copies and zeroing. Decides nothing about the program; touches nothing.
 
+use alloc::vec;
 use alloc::vec::Vec;
 
 use rustix::fd::AsRawFd;
 use uexec_core::abi::{PAGE, at, page_up};
+use uexec_core::arch::Class;
 use uexec_core::mm::{Backing, Prot};
 use uexec_core::world::World;
-use uexec_core::{Errno, ExecError, Op, Plan};
+use uexec_core::{Errno, ExecError, Op, Plan, Registers};
 
 use crate::Difference;
+use crate::arch::ia32::{DS32, Frame32, nr32};
 use crate::arch::{Frame, Kind, MicroOp, nr};
 use crate::ffi;
 use crate::gadget::{Exit, find_exit};
@@ -28,6 +31,7 @@ const PR_GET_MEMORY_MERGE: u64 = 68;
 const MADV_UNMERGEABLE: u64 = 13;
 const PR_SET_NAME: u64 = 15;
 const RLIMIT_STACK: u64 = 3;
+const ARCH_MAP_VDSO_32: u64 = 0x2002;
 
 /// What became of a plan.
 pub(crate) struct Lowered {
@@ -55,7 +59,7 @@ pub(crate) fn room(plan: &Plan, host: &Host, caller: &Caller) -> u64 {
     };
     let bytes: usize = plan.ops.iter().map(copied).sum();
     let inherited = caller.inherited.as_ref().map_or(0, |i| i.affinity.len() * 8 + 256);
-    page_up((list_room(plan, host, caller) + bytes + inherited + 1536) as u64)
+    page_up((list_room(plan, host, caller) + bytes + inherited + 2048) as u64)
 }
 
 /// Length of this process's vdso block in bytes.
@@ -180,8 +184,16 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Where the plan wants the vdso block.
+    /// Whether the program is one for i386.
+    fn is_ia32(&self) -> bool {
+        self.plan.image.arch.class == Class::Elf32
+    }
+
+    /// Where the plan wants this process's vdso block.
     fn vdso_target(&self) -> Option<u64> {
+        if self.is_ia32() {
+            return None;
+        }
         self.plan.ops.iter().find_map(|op| match op {
             Op::MapVdso { addr } => Some(*addr),
             _ => None,
@@ -193,7 +205,7 @@ impl Lowering<'_> {
         let start = self.host.vdso_start();
         let code = self.host.facts().vdso.last().map_or(0, |p| p.len);
         code > 0
-            && self.vdso_target().is_some_and(|target| target != start)
+            && (self.is_ia32() || self.vdso_target().is_some_and(|target| target != start))
             && ffi::is_vdso_sealed(start + vdso_len(self.host) - code)
     }
 
@@ -277,6 +289,9 @@ impl Lowering<'_> {
                 self.push_op(Kind::Zero, [*addr, *len, 0, 0, 0, 0, 0]);
             }
             Op::Copy { addr, bytes } => self.copy(*addr, bytes),
+            Op::MapVdso { addr } if self.is_ia32() => {
+                self.must(nr::ARCH_PRCTL, [ARCH_MAP_VDSO_32, *addr, 0, 0, 0, 0]);
+            }
             Op::MapVdso { addr } => {
                 if vdso != *addr {
                     self.move_vdso(vdso, *addr);
@@ -332,7 +347,12 @@ impl Lowering<'_> {
     /// from inside the vdso, whose `ret` enters the program.
     fn finish(&mut self, len: u64) {
         let registers = self.plan.registers;
+        let mut selector = 0;
         let frame = match self.exit() {
+            _ if self.is_ia32() => {
+                selector = DS32.into();
+                self.ia32_frame(len)
+            }
             Some((vdso, exit)) => {
                 let sp = registers.rsp - 8 - exit.skip;
                 self.copy(registers.rsp - 8, &registers.rip.to_le_bytes());
@@ -356,7 +376,28 @@ impl Lowering<'_> {
             self.may(nr::MPROTECT, [self.base + CODE_LEN, len, read.into(), 0, 0, 0]);
             self.may(nr::MPROTECT, [self.base, CODE_LEN, exec.into(), 0, 0, 0]);
         }
-        self.push_op(Kind::End, [at, 0, 0, 0, 0, 0, 0]);
+        self.push_op(Kind::End, [at, selector, 0, 0, 0, 0, 0]);
+    }
+
+    /// The same for an i386 program: the call that unmaps the region returns into another that
+    /// sets all registers. The frame of that one lies below the program's stack.
+    fn ia32_frame(&mut self, len: u64) -> Frame {
+        self.differences.push(Difference::Ia32);
+        let Registers { rip, rsp } = self.plan.registers;
+        let exit = self.host.known_ia32().as_ref().ok().and_then(|known| known.exit);
+        let (Some(exit), Some(vdso)) = (exit, self.plan.auxv.get(at::SYSINFO_EHDR)) else {
+            self.differences.push(Difference::Leftover);
+            return Frame::ia32(rip, rsp, [0; 3], self.caller.mask);
+        };
+        let frame = Frame32::new(rip, rsp, self.caller.mask);
+        // The call pops, returns, and then finds all of the frame but its return address.
+        let mut words = vec![0; exit.pops];
+        words.push(vdso + exit.sigreturn);
+        let mut bytes = self.plan.image.arch.bytes_of(&words);
+        bytes.extend_from_slice(frame.bytes().get(4..).unwrap_or_default());
+        let esp = (rsp - bytes.len() as u64) & !3;
+        self.copy(esp, &bytes);
+        Frame::ia32(vdso + exit.call, esp, [nr32::MUNMAP, self.base, len], u64::MAX)
     }
 
     /// The exit sequence and the address of the vdso's code in the new layout.

@@ -49,6 +49,13 @@ impl Caller {
         }
     }
 
+    /// The same, with a descriptor to be closed.
+    #[must_use]
+    pub fn closing(mut self, fd: Option<i32>) -> Caller {
+        self.cloexec.extend(fd);
+        self
+    }
+
     /// A child that `fork(2)` has just made: it has one thread and no timers, but handlers and
     /// descriptors of its parent.
     #[must_use]

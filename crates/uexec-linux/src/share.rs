@@ -119,7 +119,8 @@ impl OtherWay {
                 // The loader closes what it is handed.
                 let fd = ffi::borrow_fd(fd).ok_or(ExecError::host("exec", Errno::EBADF))?;
                 let copy = rustix::io::dup(fd).map_err(fail("dup"))?;
-                number(descriptor.insert(copy).as_raw_fd())
+                // The minus has the loader close it.
+                number(-descriptor.insert(copy).as_raw_fd())
             }
         };
         let text = |s: &[u8]| {

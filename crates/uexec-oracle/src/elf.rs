@@ -25,6 +25,7 @@ pub const W: u32 = 2;
 pub const R: u32 = 4;
 
 pub mod code;
+pub mod code32;
 
 const EHDR_LEN: u64 = 64;
 const PHDR_LEN: u64 = 56;
@@ -44,11 +45,13 @@ pub struct Phdr {
     pub p_align: u64,
 }
 
-/// An ELF64 file being made. All fields are written as they stand; `None` means "whatever is
+/// An ELF file being made. All fields are written as they stand; `None` means "whatever is
 /// right".
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are those of elf(5)")]
 pub struct Elf {
+    /// Whether it has the headers of ELF32, whatever `e_ident` says.
+    pub class32: bool,
     pub e_ident: [u8; 16],
     pub e_type: u16,
     pub e_machine: u16,
@@ -80,6 +83,7 @@ impl Elf {
         let mut e_ident = [0; 16];
         e_ident[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
         Elf {
+            class32: false,
             e_ident,
             e_type,
             e_machine: 62,
@@ -99,6 +103,41 @@ impl Elf {
             len: None,
             next_offset: PAGE,
         }
+    }
+
+    /// The same for i386: headers of ELF32. Numbers lose their upper half when they are written.
+    #[must_use]
+    pub fn i386(mut self) -> Elf {
+        self.class32 = true;
+        self.e_ident[4] = 1;
+        self.e_machine = 3;
+        self.e_phoff = 52;
+        self.e_ehsize = 52;
+        self.e_phentsize = 32;
+        self
+    }
+
+    fn phdr_len(&self) -> u64 {
+        if self.class32 { 32 } else { PHDR_LEN }
+    }
+
+    fn words(&self, words: &[u64]) -> Vec<u8> {
+        let len = if self.class32 { 4 } else { 8 };
+        words.iter().flat_map(|w| w.to_le_bytes().into_iter().take(len)).collect()
+    }
+
+    fn phdr(&self, p: &Phdr) -> Vec<u8> {
+        let mut b = p.p_type.to_le_bytes().to_vec();
+        let flags = p.p_flags.to_le_bytes();
+        if !self.class32 {
+            b.extend(flags);
+        }
+        b.extend(self.words(&[p.p_offset, p.p_vaddr, p.p_paddr, p.p_filesz, p.p_memsz]));
+        if self.class32 {
+            b.extend(flags);
+        }
+        b.extend(self.words(&[p.p_align]));
+        b
     }
 
     /// A program with one executable segment at `vaddr` that starts with `code`, and the entry
@@ -165,7 +204,7 @@ impl Elf {
         let mut out = Vec::new();
         put(&mut out, 0, &self.header());
         for (i, p) in self.phdrs.iter().enumerate() {
-            put(&mut out, self.e_phoff.saturating_add(i as u64 * PHDR_LEN), &p.to_bytes());
+            put(&mut out, self.e_phoff.saturating_add(i as u64 * self.phdr_len()), &self.phdr(p));
         }
         for (offset, bytes) in &self.contents {
             put(&mut out, *offset, bytes);
@@ -181,7 +220,7 @@ impl Elf {
         h.extend(self.e_type.to_le_bytes());
         h.extend(self.e_machine.to_le_bytes());
         h.extend(self.e_version.to_le_bytes());
-        h.extend([self.e_entry, self.e_phoff, self.e_shoff].iter().flat_map(|w| w.to_le_bytes()));
+        h.extend(self.words(&[self.e_entry, self.e_phoff, self.e_shoff]));
         h.extend(self.e_flags.to_le_bytes());
         let phnum = self.e_phnum.unwrap_or(self.phdrs.len() as u16);
         let halves = [
@@ -202,17 +241,6 @@ impl Elf {
     /// Those of writing files.
     pub fn write(&self, path: &Path) -> std::io::Result<()> {
         write_program(path, &self.to_bytes())
-    }
-}
-
-impl Phdr {
-    fn to_bytes(self) -> Vec<u8> {
-        let mut b = self.p_type.to_le_bytes().to_vec();
-        b.extend(self.p_flags.to_le_bytes());
-        let words =
-            [self.p_offset, self.p_vaddr, self.p_paddr, self.p_filesz, self.p_memsz, self.p_align];
-        b.extend(words.iter().flat_map(|w| w.to_le_bytes()));
-        b
     }
 }
 

@@ -146,6 +146,12 @@ impl MmStat {
 }
 
 impl Registers {
+    /// Whether it is an i386 program, by its code segment.
+    #[must_use]
+    pub fn is_ia32(&self) -> bool {
+        self.segments[0] == 0x23
+    }
+
     fn take(pid: pid_t) -> io::Result<Registers> {
         const RF_ZF_PF: u64 = 1 << 16 | 1 << 6 | 1 << 2;
         let r = sys::registers(pid)?;
@@ -190,7 +196,11 @@ impl Snapshot {
         let word = |b: &[u8]| b.iter().rev().fold(0, |w, byte| w << 8 | u64::from(*byte));
         Ok(Snapshot {
             maps,
-            auxv: pairs.chunks_exact(16).map(|p| (word(&p[..8]), word(&p[8..]))).collect(),
+            auxv: {
+                let size = if registers.is_ia32() { 4 } else { 8 };
+                let pair = |p: &[u8]| (word(&p[..size]), word(&p[size..]));
+                pairs.chunks_exact(2 * size).map(pair).collect()
+            },
             registers,
             stack,
             mm: MmStat::parse(&text("stat")?).ok_or(io::ErrorKind::InvalidData)?,

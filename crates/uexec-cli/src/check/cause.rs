@@ -98,8 +98,8 @@ fn foreign(f: &Finding, what: &str, r: &Refusal) -> Cause {
 }
 
 fn foreign_hint(what: &str) -> Cow<'static, str> {
-    match what.starts_with("i386 ") || what.starts_with("x86_64 (32") {
-        true => "kernels with 32-bit emulation run it; uexec decides about 64-bit programs only",
+    match what.starts_with("i386 ") {
+        true => "let the kernel have IA32 emulation, or register qemu-i386 with binfmt_misc",
         false => "use a build for x86-64, or register qemu-user with binfmt_misc",
     }
     .into()

@@ -2,6 +2,8 @@
 //! The core decides about this machine's programs only. Never trusts a size or an offset.
 
 use uexec_core::abi::elf::{EM_X86_64, ET_DYN, MAGIC, PT_INTERP};
+use uexec_core::arch::I386;
+use uexec_core::image::Image;
 use uexec_core::machine_name;
 
 /// `elf(5)`.
@@ -47,8 +49,24 @@ impl Ident {
         self == Ident { e_type: self.e_type, ..Ident::native() }
     }
 
+    /// Whether it is for the processor's 32-bit mode, which most kernels run as well.
+    pub(crate) fn is_i386(self) -> bool {
+        self.class == 32 && !self.big_endian && I386.machines.contains(&self.e_machine)
+    }
+
+    /// That of a program that has been planned.
+    pub(crate) fn of_image(image: &Image) -> Ident {
+        let (header, arch) = (&image.program.header, image.arch);
+        Ident {
+            class: arch.class.bits(),
+            big_endian: arch.big_endian,
+            e_type: header.e_type,
+            e_machine: header.e_machine,
+        }
+    }
+
     /// What this machine runs.
-    pub(crate) const fn native() -> Ident {
+    const fn native() -> Ident {
         Ident { class: 64, big_endian: false, e_type: ET_DYN, e_machine: EM_X86_64 }
     }
 

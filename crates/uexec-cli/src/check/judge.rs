@@ -100,10 +100,8 @@ impl Judge {
     }
 
     fn planned(&mut self, path: Vec<u8>, plan: Plan) -> Finding {
-        let header = plan.image.program.header;
         let mut f = Finding::new(path, Outcome::Ok);
-        f.ident =
-            Some(Ident { e_type: header.e_type, e_machine: header.e_machine, ..Ident::native() });
+        f.ident = Some(Ident::of_image(&plan.image));
         f.format = plan.chain.first().map(|l| l.format.to_string()).unwrap_or_default();
         let loader = plan.image.interp.as_ref().map(|i| i.file.path.clone());
         f.interp = plan.chain.get(1).map(|l| l.path.clone()).or_else(|| loader.clone());
@@ -165,7 +163,8 @@ impl Judge {
         let at_fault = if r.file.is_empty() { f.path.clone() } else { r.file.clone() };
         let Some((ident, head)) = self.head(&at_fault) else { return };
         f.ident = ident;
-        let foreign = ident.filter(|i| !i.is_native());
+        let off = matches!(r.reason, Reason::NoIa32 { .. });
+        let foreign = ident.filter(|i| !i.is_native() && (off || !i.is_i386()));
         let rule = self.rules.iter().find(|rule| rule.matches(&at_fault, &head));
         f.rule = rule.map(|rule| (rule.name.clone(), rule.interpreter.clone()));
         if ident.is_some() && at_fault == f.path && self.is_library(&at_fault) {

@@ -9,7 +9,7 @@ use uexec_core::story::Shown;
 
 use super::cause::Cause;
 use super::finding::{Finding, Outcome};
-use super::tell::{BAD, GOOD, LABEL};
+use crate::style::{BAD, GOOD, LABEL};
 
 /// Different causes that are kept apart; the rest is counted together.
 const CAUSES_MAX: usize = 1000;

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
-use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use uexec_core::story::Shown;
 
@@ -11,15 +10,7 @@ use super::cause::{self, Cause};
 use super::finding::{Finding, Line, Outcome};
 use super::summary::Summary;
 use crate::args::Check;
-
-/// What starts.
-pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
-/// What does not.
-pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
-/// What cannot be told, or runs by other means.
-const ODD: Style = AnsiColor::Yellow.on_default();
-/// Names of what follows.
-pub(crate) const LABEL: Style = Style::new().dimmed();
+use crate::style::{BAD, GOOD, ODD};
 
 /// Where findings are told.
 pub(crate) struct Teller<'a> {

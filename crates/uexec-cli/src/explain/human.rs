@@ -2,16 +2,14 @@
 
 use std::fmt::Write as _;
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 
 use super::model::{Explanation, MapLine};
 use super::{Explained, bindings};
+use crate::style::{GOOD, LABEL, ODD};
 use crate::{libraries, report};
 
-const GOOD: Style = AnsiColor::Green.on_default().bold();
-const ODD: Style = AnsiColor::Yellow.on_default().bold();
 const HEAD: Style = Style::new().bold();
-const DIM: Style = Style::new().dimmed();
 
 /// The text, with colours.
 pub(crate) fn text(explained: &mut Explained, verbose: bool) -> String {
@@ -24,10 +22,10 @@ pub(crate) fn text(explained: &mut Explained, verbose: bool) -> String {
         None => {
             let _ = writeln!(out, "{}: {ODD}starts, but its loader will stop{ODD:#}", e.program);
             for m in &e.missing {
-                let _ = writeln!(out, "  {DIM}missing{DIM:#} {m}, needed by {}", m.needed_by);
+                let _ = writeln!(out, "  {LABEL}missing{LABEL:#} {m}, needed by {}", m.needed_by);
             }
             let hint = e.missing.first().map_or("", libraries::hint);
-            let _ = writeln!(out, "  {DIM}hint{DIM:#}    {hint}");
+            let _ = writeln!(out, "  {LABEL}hint{LABEL:#}    {hint}");
         }
         Some(error) => {
             let text = report::text(&explained.program, &error, &mut explained.host);
@@ -42,12 +40,16 @@ pub(crate) fn text(explained: &mut Explained, verbose: bool) -> String {
             false => format!("user {} as {}, group {} as {}", c.uid, c.euid, c.gid, c.egid),
         };
         let secure = if c.secureexec { "; AT_SECURE is set" } else { "" };
-        let _ = writeln!(out, "  {DIM}runs as{DIM:#} {ids}{secure}");
+        let _ = writeln!(out, "  {LABEL}runs as{LABEL:#} {ids}{secure}");
     }
     if let (Some(r), Some(s)) = (&e.registers, &e.stack) {
+        let (ip, sp) = match e.image.as_ref().map(|i| i.class) {
+            Some(32) => ("eip", "esp"),
+            _ => ("rip", "rsp"),
+        };
         let _ = writeln!(
             out,
-            "  {DIM}entry{DIM:#}   rip {}, rsp {}: {} arguments, {} environment strings",
+            "  {LABEL}entry{LABEL:#}   {ip} {}, {sp} {}: {} arguments, {} environment strings",
             r.rip, r.rsp, s.argc, s.envc
         );
     }
@@ -71,7 +73,7 @@ pub(crate) fn text(explained: &mut Explained, verbose: bool) -> String {
         for told in &e.story {
             let _ = writeln!(
                 out,
-                "  {DIM}{:<13}{DIM:#} {} {DIM}{}{DIM:#}",
+                "  {LABEL}{:<13}{LABEL:#} {} {LABEL}{}{LABEL:#}",
                 told.stage, told.what, told.spec
             );
         }
@@ -88,13 +90,16 @@ fn chain(out: &mut String, e: &Explanation) {
             known => known,
         };
         let arrow = if i == 0 { "" } else { "→ " };
-        let _ =
-            writeln!(out, "  {DIM}{label:<7}{DIM:#} {arrow}{} {DIM}({format}){DIM:#}", link.path);
+        let _ = writeln!(
+            out,
+            "  {LABEL}{label:<7}{LABEL:#} {arrow}{} {LABEL}({format}){LABEL:#}",
+            link.path
+        );
     }
     if let Some(image) = &e.image
         && let Some(interp) = &image.interp
     {
-        let _ = writeln!(out, "  {:<7} → {interp} {DIM}(loader){DIM:#}", "");
+        let _ = writeln!(out, "  {:<7} → {interp} {LABEL}(loader){LABEL:#}", "");
     }
 }
 

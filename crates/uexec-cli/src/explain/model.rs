@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 use uexec_core::abi::elf;
+use uexec_core::arch::Class;
 use uexec_core::auxv::Auxv;
 use uexec_core::error::ExecError;
 use uexec_core::image::{Image, Object};
@@ -286,7 +287,7 @@ fn image(image: &Image, entry: Option<u64>) -> ImageInfo {
     let header = image.program.header;
     ImageInfo {
         kind: if image.program.is_dyn() { "ET_DYN" } else { "ET_EXEC" },
-        class: 64,
+        class: image.arch.class.bits(),
         machine: machine_name(header.e_machine),
         entry: Hex(entry.unwrap_or(header.e_entry)),
         interp: image.interp.as_ref().map(|i| shown(&i.file.path)),
@@ -330,7 +331,7 @@ fn maps(plan: &Plan, e: &Explained) -> Vec<MapLine> {
             path: name(v, plan, e),
         })
         .collect();
-    lines.extend(vsyscall());
+    lines.extend(vsyscall().filter(|_| plan.image.arch.class == Class::Elf64));
     lines
 }
 
@@ -352,7 +353,7 @@ fn name(v: &Vma, plan: &Plan, e: &Explained) -> String {
 }
 
 /// The page outside all address spaces, where the kernel still has it. It is the same for every
-/// process.
+/// 64-bit process.
 fn vsyscall() -> Option<MapLine> {
     let text = std::fs::read_to_string("/proc/self/maps").ok()?;
     let line = text.lines().last().filter(|l| l.ends_with("[vsyscall]"))?;

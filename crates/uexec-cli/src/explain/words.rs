@@ -1,6 +1,7 @@
 //! The first stack as the program finds it, word by word and string by string: decoded from its
 //! bytes, so that it shows what is there and not what was meant to be there.
 
+use uexec_core::arch::Arch;
 use uexec_core::auxv::Auxv;
 use uexec_core::story::Shown;
 use uexec_core::{Plan, World};
@@ -55,6 +56,7 @@ pub(crate) enum PartKind {
 struct Memory {
     base: u64,
     bytes: Vec<u8>,
+    arch: &'static Arch,
 }
 
 impl Memory {
@@ -65,7 +67,17 @@ impl Memory {
     }
 
     fn word(&self, addr: u64) -> Option<u64> {
-        self.at(addr).first_chunk().map(|b| u64::from_le_bytes(*b))
+        let bytes = self.at(addr).get(..self.step() as usize)?;
+        let join = |sum: u64, b: &u8| sum << 8 | u64::from(*b);
+        Some(match self.arch.big_endian {
+            true => bytes.iter().fold(0, join),
+            false => bytes.iter().rev().fold(0, join),
+        })
+    }
+
+    /// Bytes of a word.
+    fn step(&self) -> u64 {
+        self.arch.class.word()
     }
 
     fn string(&self, addr: u64) -> &[u8] {
@@ -76,7 +88,8 @@ impl Memory {
 impl FirstStack {
     /// Decodes the stack of a plan that is complete.
     pub(crate) fn decode(plan: &Plan, world: &mut dyn World) -> FirstStack {
-        let memory = Memory { base: plan.registers.rsp, bytes: plan.stack_bytes(world) };
+        let (base, arch) = (plan.registers.rsp, plan.image.arch);
+        let memory = Memory { base, bytes: plan.stack_bytes(world), arch };
         let mut words = Vec::new();
         let end = tables(&memory, &mut words);
         let mut parts = Vec::new();
@@ -139,33 +152,33 @@ impl FirstStack {
 
 /// Reads `argc`, both arrays and the vector; returns where they end.
 fn tables(memory: &Memory, words: &mut Vec<Word>) -> u64 {
-    let mut at = memory.base;
+    let (mut at, step) = (memory.base, memory.step());
     let mut put = |id: String, name: String, addr, value, kind| {
         words.push(Word { id, addr, name, value, kind });
     };
     let Some(argc) = memory.word(at) else { return at };
     put("argc".into(), "argc".into(), at, argc, WordKind::Argc);
-    at += 8;
+    at += step;
     for (array, kind) in [("argv", WordKind::Argv), ("envp", WordKind::Envp)] {
         for i in 0u64.. {
             let Some(value) = memory.word(at) else { return at };
             // argv ends by its count, envp by its null pointer (they agree in every plan).
             if value == 0 {
                 put(format!("{array}-end"), "NULL".into(), at, 0, WordKind::Null);
-                at += 8;
+                at += step;
                 break;
             }
             put(format!("{array}-{i}"), format!("{array}[{i}]"), at, value, kind);
-            at += 8;
+            at += step;
         }
     }
-    while let (Some(a_type), Some(value)) = (memory.word(at), memory.word(at + 8)) {
+    while let (Some(a_type), Some(value)) = (memory.word(at), memory.word(at + step)) {
         let name = match Auxv::name(a_type) {
             "AT_?" => format!("AT_{a_type}"),
             known => known.to_owned(),
         };
         put(format!("auxv-{a_type}"), name, at, value, WordKind::Auxv(a_type));
-        at += 16;
+        at += 2 * step;
         if a_type == 0 {
             break;
         }

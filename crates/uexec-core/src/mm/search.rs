@@ -1,7 +1,7 @@
 //! The kernel's search for free room (STK-35, ELF-48). Maps nothing.
 
 use super::Mm;
-use crate::abi::{PMD_SIZE, TASK_SIZE_4LEVEL};
+use crate::abi::PMD_SIZE;
 
 impl Mm {
     /// Room at the hint, if it is free there.
@@ -56,7 +56,7 @@ impl Mm {
             at = at.max(v.end);
         }
         // Addresses above 2^47 are only found by a hint up there (STK-35).
-        let end = self.task_size.min(TASK_SIZE_4LEVEL);
+        let end = self.search_end;
         (at <= end && end - at >= size).then_some(at)
     }
 

@@ -36,9 +36,10 @@ impl Ph {
     }
 }
 
-/// An ELF64 file.
+/// An ELF file.
 #[derive(Clone, Debug)]
 pub struct Elf {
+    pub class32: bool,
     pub e_type: u16,
     pub machine: u16,
     pub entry: u64,
@@ -55,7 +56,8 @@ impl Elf {
     pub fn new(e_type: u16, entry: u64, phs: &[Ph]) -> Elf {
         let (phoff, phentsize, size) = (64, 56, 0x3000);
         let (phs, bytes) = (phs.to_vec(), Vec::new());
-        Elf { e_type, machine: 62, entry, phoff, phentsize, phnum: None, phs, size, bytes }
+        let class32 = false;
+        Elf { class32, e_type, machine: 62, entry, phoff, phentsize, phnum: None, phs, size, bytes }
     }
 
     /// `ET_EXEC`, one page at 0x400000.
@@ -94,7 +96,45 @@ impl Elf {
         self
     }
 
+    /// The same for i386: ELF32.
+    pub fn i386(self) -> Elf {
+        Elf { class32: true, machine: 3, phoff: 52, phentsize: 32, ..self }
+    }
+
+    fn build32(&self) -> Vec<u8> {
+        let mut out = vec![0; self.size];
+        let mut put = |at: u64, bytes: &[u8]| {
+            let to = usize::try_from(at).ok().and_then(|at| out.get_mut(at..at + bytes.len()));
+            if let Some(to) = to {
+                to.copy_from_slice(bytes);
+            }
+        };
+        let word = |x: u64| (x as u32).to_le_bytes();
+        put(0, b"\x7fELF\x01\x01\x01");
+        put(16, &self.e_type.to_le_bytes());
+        put(18, &self.machine.to_le_bytes());
+        put(24, &word(self.entry));
+        put(28, &word(self.phoff));
+        put(42, &self.phentsize.to_le_bytes());
+        put(44, &self.phnum.unwrap_or(self.phs.len() as u16).to_le_bytes());
+        for (i, p) in self.phs.iter().enumerate() {
+            let fields = [p.offset, p.vaddr, p.vaddr, p.filesz, p.memsz, p.flags.into(), p.align];
+            let at = self.phoff.saturating_add(i as u64 * 32).min(1 << 32);
+            put(at, &p.kind.to_le_bytes());
+            for (j, v) in fields.iter().enumerate() {
+                put(at + 4 + 4 * j as u64, &word(*v));
+            }
+        }
+        for (at, bytes) in &self.bytes {
+            put(*at as u64, bytes);
+        }
+        out
+    }
+
     pub fn build(&self) -> Vec<u8> {
+        if self.class32 {
+            return self.build32();
+        }
         let mut out = vec![0; self.size];
         let mut put = |at: usize, bytes: &[u8]| {
             if let Some(to) = out.get_mut(at..at + bytes.len()) {

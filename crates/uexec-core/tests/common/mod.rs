@@ -6,7 +6,7 @@ pub mod feed;
 pub mod model;
 
 use uexec_core::error::FileKind;
-use uexec_core::world::{At, Denied, Facts, FileId, Mount, Role, Stat, Sysctl, World};
+use uexec_core::world::{At, Denied, Facts, FileId, Ia32, Mount, Role, Stat, Sysctl, World};
 use uexec_core::{Errno, Exec, ExecError, KERNEL_FORMATS, Plan, Reason};
 
 /// One file.
@@ -36,6 +36,7 @@ pub struct Mem {
     pub suid_dumpable: u64,
     pub bounding: u64,
     pub ambient: u64,
+    pub ia32: Option<Ia32>,
 }
 
 impl Default for Mem {
@@ -50,6 +51,7 @@ impl Default for Mem {
             suid_dumpable: 0,
             bounding: (1 << 41) - 1,
             ambient: 0,
+            ia32: Some(Ia32::example()),
         };
         mem.add(".", b"").kind = FileKind::Directory;
         mem
@@ -149,6 +151,7 @@ impl World for Mem {
         match which {
             Sysctl::RandomizeVaSpace => self.randomize,
             Sysctl::MmapRndBits => self.rnd_bits,
+            Sysctl::MmapRndCompatBits => 8,
             Sysctl::MmapMinAddr => self.min_addr,
             Sysctl::LegacyVaLayout => self.legacy,
             Sysctl::SuidDumpable => self.suid_dumpable,
@@ -162,6 +165,10 @@ impl World for Mem {
 
     fn cap_sets(&mut self) -> (u64, u64) {
         (self.bounding, self.ambient)
+    }
+
+    fn ia32(&mut self) -> Result<Ia32, &'static str> {
+        self.ia32.clone().ok_or("this kernel has no IA32 emulation")
     }
 
     fn facts(&self) -> &Facts {

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use uexec_core::abi::PAGE;
+use uexec_core::arch::Class;
 use uexec_core::mm::{Backing, Prot, Vma};
-use uexec_core::world::Facts;
+use uexec_core::world::{Facts, Ia32, VdsoPart};
 use uexec_core::{Exec, Op, Plan};
 
 /// An address space of single pages, and the bytes that were written to it.
@@ -86,8 +87,10 @@ pub fn check(plan: &Plan, exec: &Exec, facts: &Facts) {
     check_vmas(&plan.vmas);
     assert_eq!(plan.point_of_no_return(), 0);
     let mut space = Space::default();
+    let ia32 = Ia32::example();
+    let vdso = if plan.image.arch.class == Class::Elf32 { &ia32.vdso } else { &facts.vdso };
     for op in &plan.ops {
-        replay(&mut space, op, facts);
+        replay(&mut space, op, vdso);
     }
     if plan.death.is_some() {
         assert!(plan.stack_bytes(&mut super::Mem::default()).is_empty());
@@ -113,7 +116,7 @@ fn check_vmas(vmas: &[Vma]) {
     }
 }
 
-fn replay(space: &mut Space, op: &Op, facts: &Facts) {
+fn replay(space: &mut Space, op: &Op, vdso: &[VdsoPart]) {
     let anon = |start, end, prot, backing| Vma { start, end, prot, backing, grows_down: false };
     match op {
         Op::Map { addr, len, prot, backing, grows_down } => {
@@ -136,7 +139,7 @@ fn replay(space: &mut Space, op: &Op, facts: &Facts) {
         }
         Op::MapVdso { addr } => {
             let mut at = *addr;
-            for p in facts.vdso.iter().filter(|p| p.len > 0) {
+            for p in vdso.iter().filter(|p| p.len > 0) {
                 let end = at + p.len.next_multiple_of(PAGE);
                 space.map(anon(at, end, p.prot, Backing::Special(p.name.clone())));
                 at = end;
@@ -154,7 +157,11 @@ fn check_stack(plan: &Plan, exec: &Exec, facts: &Facts) {
     let bytes = plan.stack_bytes(&mut super::Mem::default());
     let rsp = plan.registers.rsp;
     assert_eq!(bytes.len() as u64, plan.stack.end - rsp);
-    let word = |i: usize| u64::from_le_bytes(bytes[8 * i..8 * i + 8].try_into().unwrap());
+    let size = plan.image.arch.class.word() as usize;
+    let word = |i: usize| {
+        let word = &bytes[size * i..size * (i + 1)];
+        word.iter().rev().fold(0, |sum, b| sum << 8 | u64::from(*b))
+    };
     let string = |addr: u64| {
         let rest = &bytes[usize::try_from(addr - rsp).unwrap()..];
         rest[..rest.iter().position(|b| *b == 0).unwrap()].to_vec()
@@ -189,7 +196,7 @@ fn check_stack(plan: &Plan, exec: &Exec, facts: &Facts) {
     assert_eq!(word(at + 1), 0);
     let get = |t| plan.auxv.get(t).unwrap();
     assert_eq!(string(get(31)), *exec.filename());
-    assert_eq!(string(get(15)), facts.platform);
+    assert_eq!(string(get(15)), plan.image.arch.platform);
     let random = usize::try_from(get(25) - rsp).unwrap();
     assert_eq!(bytes[random..random + 16], facts.entropy.at_random);
     assert_eq!(plan.mm.arg_start, plan.stack.args);

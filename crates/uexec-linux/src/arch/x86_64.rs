@@ -6,6 +6,9 @@
 
 use core::arch::{asm, global_asm};
 
+#[path = "x86_64/ia32.rs"]
+pub(crate) mod ia32;
+
 #[path = "x86_64_threads.rs"]
 mod threads;
 
@@ -43,7 +46,8 @@ pub(crate) unsafe fn syscall6(nr: u64, args: [u64; 6]) -> i64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Kind {
-    /// Ends the list: `rt_sigreturn` with the frame at `args[0]`.
+    /// Ends the list: `rt_sigreturn` with the frame at `args[0]` and `args[1]` as selector of the
+    /// data segments.
     End = 0,
     /// System call `args[0]` with arguments `args[1..]`; an error ends the process.
     MustCall = 1,
@@ -132,7 +136,10 @@ global_asm!(
     "jmp 3b",
     "7:",
     "mov rsp, [rbx + 8]", // the end: registers, mask and FPU come from a signal frame
-    "mov eax, 15",        // rt_sigreturn
+    "mov eax, [rbx + 16]", // the data segments, which it does not set
+    "mov ds, eax",
+    "mov es, eax",
+    "mov eax, 15", // rt_sigreturn
     "syscall",
     "hlt", // it does not return
     "uexec_trampoline_end:",
@@ -269,7 +276,6 @@ pub(crate) mod nr {
     pub(crate) const SCHED_YIELD: u64 = 24;
     pub(crate) const NANOSLEEP: u64 = 35;
     pub(crate) const EXIT: u64 = 60;
-    pub(crate) const WAIT4: u64 = 61;
     pub(crate) const PTRACE: u64 = 101;
     pub(crate) const RT_SIGPENDING: u64 = 127;
     pub(crate) const RT_SIGQUEUEINFO: u64 = 129;
@@ -294,6 +300,8 @@ pub(crate) mod nr {
     pub(crate) const SELECT: u64 = 23;
     pub(crate) const MREMAP: u64 = 25;
     pub(crate) const MADVISE: u64 = 28;
+    pub(crate) const CLONE: u64 = 56;
+    pub(crate) const WAIT4: u64 = 61;
     pub(crate) const GETRLIMIT: u64 = 97;
     pub(crate) const SETRESUID: u64 = 117;
     pub(crate) const GETRESUID: u64 = 118;
@@ -314,6 +322,7 @@ pub(crate) mod nr {
     pub(crate) const FGETXATTR: u64 = 193;
     pub(crate) const EXIT_GROUP: u64 = 231;
     pub(crate) const PRLIMIT64: u64 = 302;
+    pub(crate) const SECCOMP: u64 = 317;
     pub(crate) const EXECVEAT: u64 = 322;
     pub(crate) const RSEQ: u64 = 334;
     pub(crate) const FACCESSAT2: u64 = 439;

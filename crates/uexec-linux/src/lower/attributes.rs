@@ -58,8 +58,8 @@ impl Lowering<'_> {
     }
 
     pub(super) fn set_mm(&mut self) -> Result<(), ExecError> {
-        let words = self.plan.auxv.words();
-        let auxv = self.keep_words(&words);
+        let saved = self.plan.image.arch.bytes_of(&self.plan.auxv.words());
+        let auxv = self.keep(&saved);
         let (mut mm, mut changed) = acceptable(self.plan.mm, self.host.facts().task_size);
         // The call asks for RLIMIT_DATA (STK-42); exec does not. Raised as far as needed.
         let [soft, hard] = ffi::limit(RLIMIT_DATA).unwrap_or([u64::MAX; 2]);
@@ -76,7 +76,7 @@ impl Lowering<'_> {
         }
         let program = self.plan.image.program.file.id;
         let exe = self.host.data_fd(program).map_err(|e| ExecError::host("open", e))?.as_raw_fd();
-        let size = (words.len() * 8) as u32;
+        let size = saved.len() as u32;
         let with_exe = self.keep(&mm_map(&mm, auxv, size, exe as u32));
         let without = self.keep(&mm_map(&mm, auxv, size, u32::MAX));
         let call = |at| [PR_SET_MM, PR_SET_MM_MAP, at, PR_SET_MM_MAP_SIZE, 0, 0];

@@ -1,63 +1,95 @@
-//! Reads ELF64 headers from bytes. Judges nothing.
+//! Reads ELF headers of either class and byte order from bytes. Judges nothing.
 
 use alloc::vec::Vec;
 
-use crate::abi::elf::{MAGIC, PHDR64};
+use crate::abi::elf::MAGIC;
+use crate::arch::{Class, Field};
 use crate::image::{Header, Segment};
 
-fn u16_at(b: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(*b.get(at..)?.first_chunk()?))
+/// How the numbers of a file are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// Their size.
+    pub class: Class,
+    /// Their byte order.
+    pub big_endian: bool,
 }
 
-fn u32_at(b: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(*b.get(at..)?.first_chunk()?))
+impl Form {
+    fn number(self, b: &[u8], (at, len): Field) -> Option<u64> {
+        let at = usize::try_from(at).ok()?;
+        let bytes = b.get(at..at.checked_add(usize::try_from(len).ok()?)?)?;
+        let add = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
+        Some(match self.big_endian {
+            true => bytes.iter().fold(0, add),
+            false => bytes.iter().rev().fold(0, add),
+        })
+    }
+
+    fn u16_at(self, b: &[u8], at: Field) -> Option<u16> {
+        self.number(b, at).map(|x| x as u16)
+    }
+
+    fn u32_at(self, b: &[u8], at: Field) -> Option<u32> {
+        self.number(b, at).map(|x| x as u32)
+    }
 }
 
-fn u64_at(b: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(*b.get(at..)?.first_chunk()?))
-}
-
-/// The header at the start of `head`; `None` without the magic bytes or with fewer than 64 bytes.
-/// Class, byte order and version are not looked at, as in the kernel (ELF-16).
+/// The header at the start of `head`; `None` without the magic bytes or with fewer bytes than a
+/// header of this form has. Class, byte order and version in it are not looked at, as in the
+/// kernel (ELF-16).
 ///
 /// ```
-/// assert!(uexec_core::binfmt::elf::decode::header(b"#!/bin/sh\n").is_none());
+/// use uexec_core::arch::X86_64;
+/// use uexec_core::binfmt::elf::decode;
+/// assert!(decode::header(b"#!/bin/sh\n", decode::Form::of(&X86_64)).is_none());
 /// ```
 #[must_use]
-pub fn header(head: &[u8]) -> Option<Header> {
+pub fn header(head: &[u8], form: Form) -> Option<Header> {
     if !head.starts_with(&MAGIC) {
         return None;
     }
+    let class = form.class;
     Some(Header {
-        e_type: u16_at(head, 16)?,
-        e_machine: u16_at(head, 18)?,
-        e_entry: u64_at(head, 24)?,
-        e_phoff: u64_at(head, 32)?,
-        e_phentsize: u16_at(head, 54)?,
-        e_phnum: u16_at(head, 56)?,
+        e_type: form.u16_at(head, (16, 2))?,
+        e_machine: form.u16_at(head, (18, 2))?,
+        e_entry: form.number(head, class.e_entry())?,
+        e_phoff: form.number(head, class.e_phoff())?,
+        e_phentsize: form.u16_at(head, class.e_phentsize())?,
+        e_phnum: form.u16_at(head, class.e_phnum())?,
     })
+}
+
+impl Form {
+    /// That of an architecture's files.
+    #[must_use]
+    pub const fn of(arch: &crate::arch::Arch) -> Form {
+        Form { class: arch.class, big_endian: arch.big_endian }
+    }
 }
 
 /// The program headers in `table`, which stands at `offset` in its file.
 #[must_use]
-pub fn segments(table: &[u8], offset: u64) -> Vec<Segment> {
-    let size = usize::from(PHDR64);
+pub fn segments(table: &[u8], offset: u64, form: Form) -> Vec<Segment> {
+    let size = usize::from(form.class.phdr_len());
     table
         .chunks_exact(size)
         .enumerate()
-        .filter_map(|(i, b)| segment(b, offset.wrapping_add((i * size) as u64)))
+        .filter_map(|(i, b)| segment(b, offset.wrapping_add((i * size) as u64), form))
         .collect()
 }
 
-fn segment(b: &[u8], at: u64) -> Option<Segment> {
+fn segment(b: &[u8], at: u64, form: Form) -> Option<Segment> {
+    let class = form.class;
+    let word = class.word();
     Some(Segment {
-        p_type: u32_at(b, 0)?,
-        p_flags: u32_at(b, 4)?,
-        p_offset: u64_at(b, 8)?,
-        p_vaddr: u64_at(b, 16)?,
-        p_filesz: u64_at(b, 32)?,
-        p_memsz: u64_at(b, 40)?,
-        p_align: u64_at(b, 48)?,
+        p_type: form.u32_at(b, (0, 4))?,
+        p_flags: form.u32_at(b, class.p_flags())?,
+        p_offset: form.number(b, class.p_offset())?,
+        p_vaddr: form.number(b, (word * 2, word))?,
+        p_filesz: form.number(b, class.p_filesz())?,
+        p_memsz: form.number(b, (word * 5, word))?,
+        p_align: form.number(b, (if word == 4 { 28 } else { 48 }, word))?,
         at,
     })
 }

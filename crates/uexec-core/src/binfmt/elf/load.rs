@@ -48,6 +48,8 @@ pub struct Loader<'a> {
     pub ops: &'a mut Vec<Op>,
     /// Readable implies executable.
     pub read_implies_exec: bool,
+    /// Large mappings of files are aligned where the file system asks for it (ELF-48).
+    pub aligns_huge: bool,
 }
 
 fn prot(s: &Segment, read_implies_exec: bool) -> Prot {
@@ -104,7 +106,8 @@ impl Loader<'_> {
         let loaded = bookkeeping(object, bias);
         if image.interp.is_none() && loaded.entry >= self.mm.task_size {
             let reason = Reason::BeyondTaskSize { what: "e_entry", value: loaded.entry };
-            return Err(Refusal::new(Stage::Map, reason).of(&object.file.path).at(24, 8));
+            let (at, len) = object.class.e_entry();
+            return Err(Refusal::new(Stage::Map, reason).of(&object.file.path).at(at, len));
         }
         Ok(loaded)
     }
@@ -125,7 +128,7 @@ impl Loader<'_> {
         if total == 0 {
             let none = object.loads.is_empty();
             let reason = if none { Reason::NoLoadSegments } else { Reason::TotalSizeZero };
-            return Err(fail(reason, object.header.e_phoff, u64::from(crate::abi::elf::PHDR64)));
+            return Err(fail(reason, object.header.e_phoff, object.class.phdr_len().into()));
         }
         let mut bias: Option<u64> = (!object.is_dyn()).then_some(0);
         for s in &object.loads {
@@ -148,8 +151,9 @@ impl Loader<'_> {
         }
         let base = bias.unwrap_or(0);
         let entry = base.wrapping_add(object.header.e_entry);
+        let (at, len) = object.class.e_entry();
         if entry >= self.mm.task_size {
-            return Err(fail(Reason::BeyondTaskSize { what: "its entry", value: entry }, 24, 8));
+            return Err(fail(Reason::BeyondTaskSize { what: "its entry", value: entry }, at, len));
         }
         Ok((base, entry))
     }
@@ -183,7 +187,8 @@ impl Loader<'_> {
         if s.p_memsz > s.p_filesz {
             let from = page_up(bss_start);
             let to = page_up(start.wrapping_add(po).wrapping_add(s.p_memsz));
-            self.bss(from, to.wrapping_sub(from), s.p_flags & PF_X != 0)?;
+            let exec = s.p_flags & PF_X != 0 || self.read_implies_exec;
+            self.bss(from, to.wrapping_sub(from), exec)?;
         }
         Ok(start)
     }
@@ -218,7 +223,8 @@ impl Loader<'_> {
             Exactly::Anywhere => Place::Free(start),
         };
         self.learn_limits(reserve);
-        let huge = how == Exactly::Anywhere
+        let huge = self.aligns_huge
+            && how == Exactly::Anywhere
             && reserve >= crate::abi::PMD_SIZE
             && self.world.mount(object.file.id).huge_aligned;
         let start = self.mm.admit(place, reserve, prot, &backing, huge)?;
@@ -339,15 +345,16 @@ fn check_bounds(s: &Segment, addr: u64, task_size: u64) -> Result<(), Reason> {
 fn bookkeeping(object: &Object, bias: u64) -> Loaded {
     let add = |x: u64| x.wrapping_add(bias);
     let code = || object.loads.iter().filter(|s| s.p_flags & PF_X != 0);
-    let file_end = |s: &Segment| s.p_vaddr.wrapping_add(s.p_filesz);
+    let wrap = |x| object.class.wrap(x);
+    let file_end = |s: &Segment| wrap(s.p_vaddr.wrapping_add(s.p_filesz));
     let max = |ends: &mut dyn Iterator<Item = u64>| ends.max().unwrap_or(0);
     let phoff = object.header.e_phoff;
     let phdr = object
         .loads
         .iter()
         .rev()
-        .find(|s| s.p_offset <= phoff && phoff < s.p_offset.wrapping_add(s.p_filesz))
-        .map_or(0, |s| phoff.wrapping_sub(s.p_offset).wrapping_add(s.p_vaddr));
+        .find(|s| s.p_offset <= phoff && phoff < wrap(s.p_offset.wrapping_add(s.p_filesz)))
+        .map_or(0, |s| wrap(phoff.wrapping_sub(s.p_offset).wrapping_add(s.p_vaddr)));
     Loaded {
         load_bias: bias,
         phdr: add(phdr),
@@ -356,11 +363,14 @@ fn bookkeeping(object: &Object, bias: u64) -> Loaded {
         end_code: add(max(&mut code().map(file_end))),
         start_data: add(max(&mut object.loads.iter().map(|s| s.p_vaddr))),
         end_data: add(max(&mut object.loads.iter().map(file_end))),
-        bss_end: add(max(&mut object.loads.iter().map(|s| s.p_vaddr.wrapping_add(s.p_memsz)))),
+        bss_end: add(max(&mut object
+            .loads
+            .iter()
+            .map(|s| wrap(s.p_vaddr.wrapping_add(s.p_memsz))))),
     }
 }
 
 /// A refusal that points at the segment's program header.
 fn fault(stage: Stage, reason: Reason, object: &Object, s: &Segment) -> Refusal {
-    Refusal::new(stage, reason).of(&object.file.path).at(s.at, 56)
+    Refusal::new(stage, reason).of(&object.file.path).at(s.at, object.class.phdr_len().into())
 }

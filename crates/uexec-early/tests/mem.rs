@@ -1,7 +1,7 @@
 //! The copying, filling and comparing functions that the command has before its C library, tried
 //! at every size, distance and alignment that takes another path through them.
 
-#[path = "../src/start/mem.rs"]
+#[path = "../src/mem.rs"]
 mod mem;
 
 use std::ffi::{c_char, c_int, c_void};

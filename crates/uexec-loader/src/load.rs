@@ -1,0 +1,150 @@
+//! What the program does: reads how it was started, plans, prepares. The last step, which replaces
+//! it, is left to its entry.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use uexec_core::abi::at;
+use uexec_core::world::At;
+use uexec_core::{
+    Errno, Exec, ExecError, Handover, KERNEL_FORMATS, Privileges, Stage, flags, plan,
+};
+use uexec_linux::{Caller, Host, Prepared, prepare};
+
+use crate::config::Config;
+
+/// What the kernel gave the loader.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    /// Its arguments, without NUL.
+    pub argv: Vec<Vec<u8>>,
+    /// The environment, which is the program's.
+    pub envp: Vec<Vec<u8>>,
+    /// The auxiliary vector, without its end.
+    pub auxv: Vec<(u64, u64)>,
+    /// What `AT_EXECFN` points to.
+    pub execfn: Vec<u8>,
+}
+
+impl Start {
+    fn aux(&self, key: u64) -> Option<u64> {
+        self.auxv.iter().find(|p| p.0 == key).map(|p| p.1)
+    }
+}
+
+/// Why there is nothing to be run.
+#[derive(Clone, Debug)]
+pub enum Failed {
+    /// Refused: what to say, and the exit status.
+    Exit(String, u8),
+    /// The kernel would have killed the program.
+    Death,
+}
+
+/// Decides, and does what can still be undone.
+///
+/// # Errors
+/// See [`Failed`].
+pub fn load(start: Start, config: Config) -> Result<Prepared, Failed> {
+    let mut host = Host::new();
+    let (mut exec, close) = match start.aux(at::EXECFD) {
+        Some(fd) => {
+            host.after_exec();
+            handed_over(start, fd as i32)
+        }
+        None => directly(start)?,
+    };
+    exec.interps = config.interps;
+    let name = String::from_utf8_lossy(&exec.filename()).into_owned();
+    let fail = |error: ExecError| Failed::of(&name, &error);
+    let plan = plan(exec, &mut host, &KERNEL_FORMATS).map_err(fail)?;
+    if plan.death.is_some() {
+        return Err(Failed::Death);
+    }
+    prepare(&plan, host, &Caller::bare().closing(close)).map_err(fail)
+}
+
+/// An exec that the kernel has done for the most part: MISC-25, MISC-26, MISC-31.
+fn handed_over(start: Start, fd: i32) -> (Exec, Option<i32>) {
+    let secureexec = start.aux(at::SECURE) == Some(1);
+    let comm = own_comm(&start.execfn).then(|| dentry_name(fd)).flatten();
+    let exec = Exec {
+        at: At::Fd(fd),
+        path: Vec::new(),
+        flags: flags::AT_EMPTY_PATH,
+        argv: start.argv.into_iter().skip(2).collect(),
+        envp: start.envp,
+        // What there was to be granted has been granted.
+        privileges: Privileges::Ignore,
+        untold: true,
+        handover: Some(Handover { filename: start.execfn, comm, secureexec }),
+        ..Exec::default()
+    };
+    (exec, Some(fd))
+}
+
+/// An exec by a descriptor gives the task the name of the file that is mapped (PIPE-30): the
+/// loader's, where it ought to be the program's.
+fn own_comm(execfn: &[u8]) -> bool {
+    let Some(number) = execfn.strip_prefix(b"/dev/fd/") else { return false };
+    let mut comm = [0u8; 16];
+    let now = rustix::fs::open(
+        "/proc/thread-self/comm",
+        rustix::fs::OFlags::RDONLY,
+        rustix::fs::Mode::empty(),
+    )
+    .and_then(|f| rustix::io::read(f, &mut comm));
+    !number.contains(&b'/')
+        && now.is_ok_and(|n| comm.get(..n).is_some_and(|c| c.trim_ascii_end() != number))
+}
+
+fn dentry_name(fd: i32) -> Option<Vec<u8>> {
+    let path = rustix::fs::readlink(format!("/proc/self/fd/{fd}"), Vec::new()).ok()?.into_bytes();
+    let name = path.rsplit(|b| *b == b'/').next()?;
+    Some(name.strip_suffix(b" (deleted)").unwrap_or(name).to_vec())
+}
+
+/// An exec of the loader's own: see the crate's documentation.
+fn directly(start: Start) -> Result<(Exec, Option<i32>), Failed> {
+    let mut argv = start.argv.into_iter().skip(1);
+    let usage = || Failed::Exit("uexec-loader: it is not for people; see uexec run\n".into(), 125);
+    let (Some(at), Some(path)) = (argv.next(), argv.next()) else { return Err(usage()) };
+    let (number, close) = match at.strip_prefix(b"-") {
+        Some(number) => (number, true),
+        None => (at.as_slice(), false),
+    };
+    let fd: Option<i32> = match number {
+        [] if close => None,
+        digits => {
+            Some(core::str::from_utf8(digits).ok().and_then(|d| d.parse().ok()).ok_or_else(usage)?)
+        }
+    };
+    let exec = Exec {
+        at: fd.map_or(At::Cwd, At::Fd),
+        flags: if path.is_empty() { flags::AT_EMPTY_PATH } else { 0 },
+        path,
+        fd_cloexec: close && fd.is_some(),
+        argv: argv.collect(),
+        envp: start.envp,
+        untold: true,
+        ..Exec::default()
+    };
+    Ok((exec, fd.filter(|_| close)))
+}
+
+impl Failed {
+    fn of(name: &str, error: &ExecError) -> Failed {
+        let refusal = &error.refusal;
+        let status = match (refusal.stage, error.errno()) {
+            (Stage::Carry, _) => 125,
+            (_, Errno::ENOENT) => 127,
+            _ => 126,
+        };
+        let file = match refusal.file.is_empty() || refusal.file == name.as_bytes() {
+            true => String::new(),
+            false => format!("{}: ", String::from_utf8_lossy(&refusal.file)),
+        };
+        Failed::Exit(format!("uexec: {name}: {}: {file}{}\n", error.errno(), refusal.why()), status)
+    }
+}

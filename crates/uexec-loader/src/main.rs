@@ -1,0 +1,122 @@
+//! The entry of the loader. Everything of interest is in the library beside it.
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::vec::Vec;
+use core::arch::global_asm;
+use core::cell::UnsafeCell;
+use core::ffi::{CStr, c_char};
+
+use uexec_core::abi::at;
+use uexec_early::{Bump, quit};
+use uexec_loader::config::{Config, LEN, MAGIC};
+use uexec_loader::load::{Failed, Start, load};
+
+const OWN_FAILURE: u8 = 125;
+
+#[global_allocator]
+static MEMORY: Bump<OWN_FAILURE> = Bump::new();
+
+global_asm!(
+    ".globl _start",
+    "_start:",
+    "xor ebp, ebp",
+    "mov rdi, rsp",                           // what the kernel has put there
+    "lea rsp, [rip + {stack} + {stack_len}]", // the kernel's may be small
+    "call {main}",
+    "ud2",
+    main = sym main,
+    stack = sym STACK,
+    stack_len = const STACK_LEN,
+);
+
+// The standard library's parts name these; nothing unwinds here.
+global_asm!(
+    ".globl _Unwind_Resume",
+    ".globl rust_eh_personality",
+    "_Unwind_Resume:",
+    "rust_eh_personality:",
+    "ud2",
+);
+
+const STACK_LEN: usize = 128 << 10;
+
+#[repr(align(4096))]
+struct Stack(#[allow(dead_code, reason = "only `rsp` points there")] UnsafeCell<[u8; STACK_LEN]>);
+
+// SAFETY: there is one thread, and nothing names it but the code above.
+unsafe impl Sync for Stack {}
+
+static STACK: Stack = Stack(UnsafeCell::new([0; STACK_LEN]));
+
+/// What it is told: written to in the image, before it is executed.
+#[repr(align(4096))]
+struct Page([u8; LEN]);
+
+#[used]
+#[unsafe(link_section = ".config")]
+static CONFIG: Page = Page({
+    let mut page = [0; LEN];
+    let mut i = 0;
+    while i < MAGIC.len() {
+        page[i] = MAGIC[i];
+        i += 1;
+    }
+    page
+});
+
+extern "C" fn main(stack: *const usize) -> ! {
+    MEMORY.open();
+    // SAFETY: called once, with the stack as the kernel built it.
+    let start = unsafe { read(stack) };
+    match load(start, config()) {
+        // SAFETY: the kernel has just started this process: one thread, an own address space.
+        Ok(prepared) => unsafe { prepared.commit() },
+        Err(Failed::Death) => uexec_linux::die(),
+        Err(Failed::Exit(why, status)) => quit(why.as_bytes(), status),
+    }
+}
+
+fn config() -> Config {
+    let page: *const Page = core::hint::black_box(&raw const CONFIG);
+    // SAFETY: it is the static above; the compiler cannot know what the image holds by now.
+    let page = unsafe { page.read_volatile() };
+    Config::decode(page.0.get(MAGIC.len()..).unwrap_or_default())
+}
+
+/// Reads what the kernel gives a program.
+///
+/// # Safety
+/// `stack` must point at `argc` as at a program's entry.
+unsafe fn read(stack: *const usize) -> Start {
+    // SAFETY: argument words, environment and auxiliary vector follow each other, each with an end.
+    let word = |i: usize| unsafe { *stack.add(i) };
+    let text = |address: usize| -> Vec<u8> {
+        // SAFETY: only called with addresses that the kernel has put there for C strings.
+        unsafe { CStr::from_ptr(address as *const c_char) }.to_bytes().to_vec()
+    };
+    let argc = word(0);
+    let mut start = Start { argv: (1..=argc).map(|i| text(word(i))).collect(), ..Start::default() };
+    let mut i = argc + 2;
+    while word(i) != 0 {
+        start.envp.push(text(word(i)));
+        i += 1;
+    }
+    i += 1;
+    while word(i) != 0 {
+        start.auxv.push((word(i) as u64, word(i + 1) as u64));
+        if word(i) as u64 == at::EXECFN {
+            start.execfn = text(word(i + 1));
+        }
+        i += 2;
+    }
+    start
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    quit(b"uexec-loader: it has failed in a way that it should not\n", OWN_FAILURE)
+}
