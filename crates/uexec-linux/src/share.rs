@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::FdFlags;
 use uexec_core::world::At;
 use uexec_core::{Errno, Exec, ExecError};
 
@@ -93,7 +94,7 @@ pub(crate) enum OtherWay {
 #[derive(Debug)]
 pub(crate) struct Loader {
     image: OwnedFd,
-    _descriptor: Option<OwnedFd>,
+    descriptor: Option<OwnedFd>,
     _strings: Vec<CString>,
     argv: Vec<u64>,
     envp: Vec<u64>,
@@ -136,8 +137,8 @@ impl OtherWay {
         let (argv, envp) = strings.split_at(3 + exec.argv.len());
         let (argv, envp) = (pointers(argv), pointers(envp));
         let mask = ffi::signal_mask();
-        let (_descriptor, _strings) = (descriptor, strings);
-        let loader = Loader { image, _descriptor, _strings, argv, envp, mask, defaults };
+        let _strings = strings;
+        let loader = Loader { image, descriptor, _strings, argv, envp, mask, defaults };
         Ok(OtherWay::Loader(Box::new(loader)))
     }
 
@@ -158,11 +159,17 @@ impl Loader {
         for signal in (1..=64).filter(is_chosen) {
             thread::set_default(signal);
         }
+        if let Some(descriptor) = &self.descriptor {
+            let _ = rustix::io::fcntl_setfd(descriptor, FdFlags::empty());
+        }
         let mask = thread::set_mask(self.mask);
         let (argv, envp) = (self.argv.as_ptr(), self.envp.as_ptr());
         // SAFETY: both arrays hold pointers to strings of `self` and end with a null pointer.
         let errno = unsafe { thread::kernel_exec(self.image.as_raw_fd(), argv, envp) };
         thread::set_mask(mask);
+        if let Some(descriptor) = &self.descriptor {
+            let _ = rustix::io::fcntl_setfd(descriptor, FdFlags::CLOEXEC);
+        }
         for signal in (1..=64).filter(is_chosen) {
             if let Some(Some(old)) = old.get(signal as usize - 1) {
                 // SAFETY: as it was before.

@@ -155,42 +155,46 @@ mod tests {
     extern crate std;
 
     use super::*;
-    use alloc::vec::Vec;
-    use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
-    use std::sync::mpsc::channel;
+    use core::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
     use std::thread as threads;
 
-    /// While others ended, the list was taken for complete although it had ended early.
+    /// A list that ended early, at a thread that was ending, was taken for complete.
     #[test]
     fn regression_nobody_is_missing_from_a_complete_list() {
-        let stop = AtomicBool::new(false);
-        threads::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    while !stop.load(SeqCst) {
-                        let _ = threads::spawn(|| ()).join();
+        for _ in 0..60 {
+            let (end, stop, staying) =
+                (AtomicBool::new(false), AtomicBool::new(false), AtomicI32::new(0));
+            threads::scope(|scope| {
+                let ending = scope.spawn(|| {
+                    while !end.load(SeqCst) {
+                        core::hint::spin_loop();
                     }
                 });
-            }
-            // Made while others come and go, so that some of those are before them in the list.
-            let (tell, told) = channel();
-            for _ in 0..3 {
-                let (tell, stop) = (tell.clone(), &stop);
-                scope.spawn(move || {
-                    tell.send(thread::gettid()).unwrap();
+                // Made later, so that it is behind the other in the list.
+                scope.spawn(|| {
+                    staying.store(thread::gettid(), SeqCst);
                     while !stop.load(SeqCst) {
                         threads::yield_now();
                     }
                 });
-            }
-            let staying: Vec<i32> = told.iter().take(3).collect();
-            for _ in 0..3000 {
-                let mut seen = Vec::new();
-                if each_task(&mut |tid| seen.push(tid)) == Ok(true) {
-                    assert!(staying.iter().all(|tid| seen.contains(tid)), "{seen:?} {staying:?}");
+                while staying.load(SeqCst) == 0 {
+                    core::hint::spin_loop();
                 }
-            }
-            stop.store(true, SeqCst);
-        });
+                end.store(true, SeqCst);
+                let mut missing = false;
+                while !missing && !ending.is_finished() {
+                    let mut seen = false;
+                    let complete = each_task(&mut |tid| seen |= tid == staying.load(SeqCst));
+                    missing = complete == Ok(true) && !seen;
+                }
+                for _ in 0..5 {
+                    let mut seen = false;
+                    let complete = each_task(&mut |tid| seen |= tid == staying.load(SeqCst));
+                    missing |= complete == Ok(true) && !seen;
+                }
+                stop.store(true, SeqCst);
+                assert!(!missing);
+            });
+        }
     }
 }

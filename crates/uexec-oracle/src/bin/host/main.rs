@@ -1,7 +1,7 @@
 //! A busy process that becomes another program: `uexec-host WAY CALLER SIBLINGS EQUIPMENT PROG ARGS…`.
 //!
 //! - `WAY`: `kernel`, `uexec` (refused where it cannot be done from inside), `loader` (the same,
-//!   with this program as loader for those cases), `rehearse` (all but the last step, then sees
+//!   with a loader for those cases), `rehearse` (all but the last step, then sees
 //!   whether every thread still runs: status 0), `fail` (the program cannot be executed; likewise).
 //! - `CALLER`: `leader` or `other`, the thread that calls. If `other`, the leader is the first sibling.
 //! - `SIBLINGS`: kinds of other threads, with commas; see [`siblings`].
@@ -17,7 +17,6 @@ mod siblings;
 mod soak;
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
 use siblings::Siblings;
@@ -37,9 +36,6 @@ enum Way {
 
 fn main() -> ExitCode {
     let mut args: Vec<OsString> = std::env::args_os().collect();
-    if args[0] == "uexec-loader" {
-        return load(&args);
-    }
     equipment::close_inherited();
     let program = args.split_off(args.len().min(5));
     let words: Vec<&str> = args.iter().skip(1).map(|a| a.to_str().unwrap_or("")).collect();
@@ -135,11 +131,7 @@ fn become_it(way: Way, program: &[OsString], siblings: &Siblings) -> ExitCode {
         }
         Way::Uexec => complain(&format!("exec: {}", exec_of(program).exec())),
         Way::Loader => {
-            let image = match std::fs::read("/proc/self/exe") {
-                Ok(image) => image,
-                Err(error) => return complain(&format!("/proc/self/exe: {error}")),
-            };
-            complain(&format!("exec: {}", exec_of(program).loader(&image).exec()))
+            complain(&format!("exec: {}", exec_of(program).loader(uexec_loader::IMAGE).exec()))
         }
         Way::Rehearse => match exec_of(program).rehearse() {
             Ok(()) => siblings.all_run(),
@@ -150,16 +142,4 @@ fn become_it(way: Way, program: &[OsString], siblings: &Siblings) -> ExitCode {
             siblings.all_run()
         }
     }
-}
-
-/// Is the loader that is started when the process could not be replaced from inside.
-fn load(args: &[OsString]) -> ExitCode {
-    let [_, fd, path, argv @ ..] = args else { return complain("loader: too few arguments") };
-    let argv0 = argv.first().map_or(&b""[..], |a| a.as_bytes());
-    let mut exec = Exec::new(path.as_os_str()).argv0(argv0).args(argv.iter().skip(1));
-    exec = exec.envs(std::env::vars_os()).default_signal(libc::SIGPIPE);
-    if let Some(fd) = fd.to_str().and_then(|f| f.parse().ok()) {
-        exec = exec.at(fd);
-    }
-    complain(&format!("loader: {}", exec.exec()))
 }
