@@ -34,3 +34,14 @@ fn nothing_accumulates() {
         Command::new(env!("CARGO_BIN_EXE_uexec-host")).args(["soak", "700"]).output().unwrap();
     assert!(soak.status.success(), "{}", String::from_utf8_lossy(&soak.stderr));
 }
+
+/// Children that share their parent's memory become a program without harming it: the kernel starts a
+/// loader, and what it was told does not stay behind.
+#[test]
+fn vfork_children() {
+    let host = Command::new(env!("CARGO_BIN_EXE_uexec-host"))
+        .args(["vfork", "200", env!("CARGO_BIN_EXE_uexec-probe"), "exit", "0"])
+        .output()
+        .unwrap();
+    assert!(host.status.success(), "{}", String::from_utf8_lossy(&host.stderr));
+}

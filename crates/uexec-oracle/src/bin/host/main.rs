@@ -8,13 +8,16 @@
 //! - `EQUIPMENT`: what else the process has, with commas; see [`equipment`]. `-` for nothing.
 //! - `PROG ARGS…`: the program. `%pid` in an argument is this process's id.
 //!
-//! `uexec-host soak N` becomes itself N times instead.
+//! `uexec-host soak N` becomes itself N times instead; `uexec-host vfork N PROG ARGS…` has N children
+//! become the program that share its memory.
 
 #[allow(unsafe_code, reason = "system calls that set the process up")]
 mod equipment;
 #[allow(unsafe_code, reason = "threads in odd states")]
 mod siblings;
 mod soak;
+#[allow(unsafe_code, reason = "children that share memory")]
+mod vfork;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -50,6 +53,13 @@ fn main() -> ExitCode {
                 println!("{what}");
                 ExitCode::SUCCESS
             }
+        };
+    }
+    if let ["vfork", count, rest @ ..] = words.as_slice() {
+        let rest = rest.iter().map(OsString::from).chain(program).collect::<Vec<_>>();
+        return match vfork::children(count.parse().unwrap_or(0), &rest) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => complain(&why),
         };
     }
     let [way, caller, siblings, equipment] = *words.as_slice() else {

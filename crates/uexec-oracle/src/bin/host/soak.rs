@@ -6,7 +6,7 @@ use std::fs;
 
 /// What could grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Seen {
+pub(crate) struct Seen {
     descriptors: u64,
     mappings: u64,
     /// Virtual and resident size in KiB.
@@ -19,7 +19,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn now() -> Seen {
+    pub(crate) fn now() -> Seen {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let line = |name: &str| {
             let line = status.lines().find_map(|l| l.strip_prefix(name));
@@ -40,7 +40,7 @@ impl Seen {
     }
 
     /// Randomised addresses make neighbours of different mappings, and a stack is longer or shorter.
-    fn is_as(self, first: Seen) -> bool {
+    pub(crate) fn is_as(self, first: Seen) -> bool {
         self.descriptors == first.descriptors
             && self.mappings.abs_diff(first.mappings) <= 2
             && self.size.abs_diff(first.size) <= 256
