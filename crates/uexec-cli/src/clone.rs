@@ -6,19 +6,12 @@ use std::io::Write as _;
 
 use anstyle::Style;
 use serde_json::{Value, json};
-use uexec_core::World;
 use uexec_core::clone::{
-    CloneArgs, CloneError, CloneFacts, ClonePlan, Entry, Gets, Inherit, Item, Memory, PidLevel,
-    Request, decide,
+    CloneArgs, CloneError, ClonePlan, Entry, Gets, Inherit, Item, Memory, Request, decide,
 };
-use uexec_linux::Host;
+use uexec_linux::clone_facts;
 
 use crate::style::{BAD, GOOD, LABEL, ODD};
-
-/// Bits of the effective set (`capabilities(7)`).
-const CAP_SYS_ADMIN: u32 = 21;
-const CAP_SYS_RESOURCE: u32 = 24;
-const CAP_CHECKPOINT_RESTORE: u32 = 40;
 
 /// Explains the flags in `text` on standard output: 0 where the call would succeed, 1 where it
 /// would fail, 125 where the text cannot be read.
@@ -33,7 +26,7 @@ pub(crate) fn explain(text: &str, as_json: bool) -> u8 {
             return crate::OWN_FAILURE;
         }
     };
-    let decided = decide(&asked.args(), CloneArgs::SIZE, &facts());
+    let decided = decide(&asked.args(), CloneArgs::SIZE, &clone_facts());
     let shown = if as_json {
         format!("{}\n", to_json(&asked, &decided))
     } else {
@@ -45,25 +38,6 @@ pub(crate) fn explain(text: &str, as_json: bool) -> u8 {
     // A reader that has gone away changes nothing about the answer.
     let _ = anstream::stdout().write_all(shown.as_bytes());
     decided.is_err().into()
-}
-
-/// The default facts, with this host's kernel and this caller's capabilities.
-fn facts() -> CloneFacts {
-    let host = Host::new();
-    let known = host.facts();
-    let has = |cap: u32| known.creds.effective >> cap & 1 == 1;
-    let sys_admin = has(CAP_SYS_ADMIN);
-    CloneFacts {
-        kernel: known.kernel,
-        task_size: known.task_size,
-        sys_admin,
-        over_nproc: sys_admin || has(CAP_SYS_RESOURCE) || known.creds.uid == 0,
-        pid_levels: vec![PidLevel {
-            may_choose: sys_admin || has(CAP_CHECKPOINT_RESTORE),
-            ..PidLevel::default()
-        }],
-        ..CloneFacts::default()
-    }
 }
 
 /// The call as it was understood, e.g. `clone3(CLONE_VM|CLONE_FS, SIGCHLD)`.
@@ -210,6 +184,8 @@ fn row_json(row: &Inherit) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use uexec_core::clone::CloneFacts;
+
     use super::*;
 
     fn shown(text: &str) -> String {

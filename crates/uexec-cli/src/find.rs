@@ -6,11 +6,9 @@ extern crate alloc;
 use alloc::vec::Vec;
 
 use uexec_core::error::Refusal;
+use uexec_core::lookup::{Search, candidates};
 use uexec_core::world::{At, World};
-use uexec_core::{Errno, Exec, ExecError, KERNEL_FORMATS, Plan, Reason, Stage, plan};
-
-/// Where programs are looked for when PATH is not set: glibc's `_CS_PATH`.
-const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
+use uexec_core::{Errno, Exec, ExecError, Plan, Reason, Registry, Stage, plan};
 
 /// The value of PATH in an environment.
 pub(crate) fn path_in(envp: &[Vec<u8>]) -> Option<&[u8]> {
@@ -22,21 +20,18 @@ pub(crate) fn find_and_plan(
     exec: Exec,
     path: Option<&[u8]>,
     host: &mut dyn World,
+    formats: &Registry<'_>,
 ) -> Result<Plan, ExecError> {
     if exec.path.contains(&b'/') || exec.at != At::Cwd || exec.path.is_empty() {
-        return plan(exec, host, &KERNEL_FORMATS);
+        return plan(exec, host, formats);
     }
     let mut missing = ExecError::from(Refusal::new(Stage::Path, Reason::NotInPath));
     let mut denied = None;
-    for dir in path.unwrap_or(DEFAULT_PATH).split(|b| *b == b':') {
-        let mut candidate = dir.to_vec();
-        if !dir.is_empty() {
-            candidate.push(b'/');
-        }
-        candidate.extend_from_slice(&exec.path);
-        match plan(Exec { path: candidate, ..exec.clone() }, host, &KERNEL_FORMATS) {
+    let mut search = Search::default();
+    for candidate in candidates(&exec.path, path).unwrap_or_default() {
+        match plan(Exec { path: candidate, ..exec.clone() }, host, formats) {
             Err(e) if e.errno() == Errno::EACCES => denied = denied.or(Some(e)),
-            Err(e) if goes_on(e.errno()) => {
+            Err(e) if search.goes_on(e.errno()) => {
                 // A program that is there but misses its interpreter says more than one that is
                 // not there.
                 if e.refusal.stage > Stage::Open && missing.refusal.stage == Stage::Path {
@@ -48,10 +43,4 @@ pub(crate) fn find_and_plan(
         host.forget_files();
     }
     Err(denied.unwrap_or(missing))
-}
-
-/// Errors after which `execvp(3)` tries the next directory, besides `EACCES` (ERR-71).
-fn goes_on(errno: Errno) -> bool {
-    const ETIMEDOUT: Errno = Errno(110);
-    matches!(errno, Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE | Errno::ENODEV | ETIMEDOUT)
 }

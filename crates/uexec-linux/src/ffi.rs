@@ -1,5 +1,7 @@
 //! System calls that rustix does not have, each behind a safe function. Nothing is decided here.
 
+pub(crate) mod child;
+
 use core::ffi::CStr;
 
 use rustix::fd::{AsRawFd, BorrowedFd};

@@ -12,6 +12,8 @@ mod arch;
 pub mod attempt;
 #[allow(unsafe_code, reason = "maps the region the trampoline runs in, and enters it")]
 mod carry;
+#[allow(unsafe_code, reason = "makes processes and threads, as was decided")]
+mod create;
 mod difference;
 #[allow(unsafe_code, reason = "gives the process away")]
 pub mod exec;
@@ -31,10 +33,13 @@ mod procfs;
 mod publish;
 #[allow(unsafe_code, reason = "starts another program by the kernel")]
 mod share;
+#[allow(unsafe_code, reason = "a child that shares the caller's memory until its exec")]
+pub mod spawn;
 #[allow(unsafe_code, reason = "what stopped threads run, and the process that stops them")]
 mod threads;
 
 pub use carry::{Prepared, prepare};
+pub use create::{Created, Start, clone_facts, create};
 pub use difference::Difference;
 pub use ffi::is_cloexec;
 pub use host::Host;

@@ -10,7 +10,7 @@ use uexec_core::world::At;
 use uexec_core::{
     Errno, Exec, ExecError, Handover, KERNEL_FORMATS, Privileges, Stage, flags, plan,
 };
-use uexec_linux::{Caller, Host, Prepared, prepare};
+use uexec_linux::{Caller, Host, Prepared, prepare, spawn};
 
 use crate::config::Config;
 
@@ -48,21 +48,31 @@ pub enum Failed {
 /// See [`Failed`].
 pub fn load(start: Start, config: Config) -> Result<Prepared, Failed> {
     let mut host = Host::new();
+    let mut report = None;
     let (mut exec, close) = match start.aux(at::EXECFD) {
         Some(fd) => {
             host.after_exec();
             handed_over(start, fd as i32)
         }
-        None => directly(start)?,
+        None => {
+            report = report_to(&start);
+            directly(start)?
+        }
     };
     exec.interps = config.interps;
     let name = String::from_utf8_lossy(&exec.filename()).into_owned();
-    let fail = |error: ExecError| Failed::of(&name, &error);
+    let fail = |error: ExecError| match report {
+        Some(fd) => {
+            spawn::report(fd, error.errno(), spawn::EXEC);
+            Failed::Exit(String::new(), 127)
+        }
+        None => Failed::of(&name, &error),
+    };
     let plan = plan(exec, &mut host, &KERNEL_FORMATS).map_err(fail)?;
     if plan.death.is_some() {
         return Err(Failed::Death);
     }
-    prepare(&plan, host, &Caller::bare().closing(close)).map_err(fail)
+    prepare(&plan, host, &Caller::bare().closing(close).closing(report)).map_err(fail)
 }
 
 /// An exec that the kernel has done for the most part: MISC-25, MISC-26, MISC-31.
@@ -103,6 +113,12 @@ fn dentry_name(fd: i32) -> Option<Vec<u8>> {
     let path = rustix::fs::readlink(format!("/proc/self/fd/{fd}"), Vec::new()).ok()?.into_bytes();
     let name = path.rsplit(|b| *b == b'/').next()?;
     Some(name.strip_suffix(b" (deleted)").unwrap_or(name).to_vec())
+}
+
+/// The descriptor that an error goes to, if there is somebody who waits for one.
+fn report_to(start: &Start) -> Option<i32> {
+    let digits = start.argv.first()?.strip_prefix(spawn::TAG.as_bytes())?.strip_prefix(b":")?;
+    core::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// An exec of the loader's own: see the crate's documentation.

@@ -5,7 +5,6 @@
 use alloc::boxed::Box;
 
 use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::FdFlags;
 use uexec_core::world::At;
 use uexec_core::{Errno, Exec, ExecError};
@@ -13,6 +12,7 @@ use uexec_core::{Errno, Exec, ExecError};
 use super::block::Block;
 use crate::ffi::{self, thread};
 use crate::procfs::Text;
+use crate::spawn;
 
 /// What is done where this process cannot be replaced from inside.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) enum OtherWay {
 
 #[derive(Debug)]
 pub(crate) struct Loader {
-    image: OwnedFd,
+    image: spawn::Loader,
     /// A copy of the descriptor that is executed, if that is close-on-exec.
     descriptor: Option<OwnedFd>,
     /// Arguments and environment.
@@ -38,14 +38,12 @@ pub(crate) struct Loader {
     defaults: u64,
 }
 
-/// First argument of a loader that is started directly.
-const TAG: &[u8] = b"uexec-loader";
-
 impl OtherWay {
     /// Puts the loader into memory of its own and its arguments in order.
     pub(crate) fn new(image: &[u8], exec: &Exec, defaults: u64) -> Result<OtherWay, ExecError> {
         let fail = |call| move |e| ExecError::host(call, ffi::errno(e));
-        let image = in_memory(image).map_err(fail("putting the loader into memory"))?;
+        let image = spawn::Loader::new(image)
+            .map_err(|e| ExecError::host("putting the loader into memory", e))?;
         let mut descriptor = None;
         let at = match exec.at {
             At::Cwd => Text::new(format_args!("-")),
@@ -57,7 +55,7 @@ impl OtherWay {
                 Text::new(format_args!("-{}", descriptor.insert(copy).as_raw_fd()))
             }
         };
-        let own = [TAG, at.as_c_str().to_bytes(), &exec.path];
+        let own = [spawn::TAG.as_bytes(), at.as_c_str().to_bytes(), &exec.path];
         let argv = || own.into_iter().chain(exec.argv.iter().map(|s| &s[..]));
         let envp = || exec.envp.iter().map(|s| &s[..]);
         let envp_at = argv().count() + 1;
@@ -94,7 +92,7 @@ impl Loader {
         // SAFETY: the environment's pointers follow the null pointer behind the arguments'.
         let envp = unsafe { argv.add(self.envp_at) };
         // SAFETY: both arrays hold pointers to strings of the block and end with a null pointer.
-        let errno = unsafe { thread::kernel_exec(self.image.as_raw_fd(), argv, envp) };
+        let errno = unsafe { thread::kernel_exec(self.image.as_fd().as_raw_fd(), argv, envp) };
         thread::set_mask(mask);
         self.keep_descriptor(false);
         for signal in (1..=64).filter(is_chosen) {
@@ -112,14 +110,4 @@ impl Loader {
             let _ = rustix::io::fcntl_setfd(descriptor, flags);
         }
     }
-}
-
-fn in_memory(image: &[u8]) -> rustix::io::Result<OwnedFd> {
-    let file = memfd_create(c"uexec-loader", MemfdFlags::CLOEXEC)?;
-    let mut rest = image;
-    while !rest.is_empty() {
-        let n = rustix::io::write(&file, rest)?;
-        rest = rest.get(n..).unwrap_or_default();
-    }
-    Ok(file)
 }
