@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) mod binfmt;
 pub(crate) mod doctor;
 
 /// Program execution for Linux, in user space
@@ -21,6 +22,7 @@ pub(crate) enum Command {
     Run(Run),
     Explain(Explain),
     Check(Check),
+    Binfmt(binfmt::Binfmt),
     Doctor(doctor::Doctor),
     /// Print the manual page, or write all of them to a directory
     #[command(hide = true)]
@@ -120,6 +122,9 @@ pub(crate) struct Explain {
     )]
     pub(crate) clone: Option<String>,
 
+    #[command(flatten)]
+    pub(crate) rules: binfmt::Rules,
+
     /// Tell every decision, and every word of the auxiliary vector
     #[arg(short, long)]
     pub(crate) verbose: bool,
@@ -164,6 +169,9 @@ pub(crate) struct Check {
     /// Look for the libraries of each program, as its loader will
     #[arg(long, value_name = "yes|no", default_value = "yes", value_parser = yes_no, action = clap::ArgAction::Set)]
     pub(crate) libraries: bool,
+
+    #[command(flatten)]
+    pub(crate) rules: binfmt::Rules,
 
     /// List the programs that start, too
     #[arg(short, long)]
@@ -240,6 +248,9 @@ pub(crate) struct Run {
     /// Use this dynamic loader, not the one the program names
     #[arg(long, value_name = "PATH", help_heading = "How it is started")]
     pub(crate) interp: Option<OsString>,
+
+    #[command(flatten)]
+    pub(crate) rules: binfmt::Rules,
 
     /// Own user namespace, where /proc/self/exe can be set
     #[arg(long, help_heading = "How it is started")]

@@ -3,13 +3,14 @@
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::Arc;
+
+use uexec_core::binfmt::misc::Misc;
 
 use crate::OWN_FAILURE;
 use crate::args::Check;
+use crate::binfmt::table;
 
-mod binfmt_misc;
 mod cause;
 mod elf;
 mod finding;
@@ -22,7 +23,15 @@ mod walk;
 /// Checks; returns the exit status.
 pub(crate) fn check(args: &Check) -> u8 {
     let root = args.root.as_ref().map(|r| r.as_bytes());
-    let told = open(root, args.libraries).and_then(|(tree, seats)| {
+    let mut rules = match table::uses_host(&args.rules.binfmt) {
+        true => table::kernel_misc(table::KERNEL.as_ref()),
+        false => Misc::default(),
+    };
+    if let Err(trouble) = table::add_given(&mut rules, &args.rules.binfmt, None) {
+        crate::binfmt::tell(&trouble);
+        return OWN_FAILURE;
+    }
+    let told = open(root, rules, args.libraries).and_then(|(tree, seats)| {
         let paths: Vec<Vec<u8>> = args.paths.iter().map(|p| p.as_bytes().to_vec()).collect();
         let mut teller = tell::Teller::new(args);
         let mut failed = None;
@@ -45,13 +54,17 @@ pub(crate) fn check(args: &Check) -> u8 {
 }
 
 /// The tree to walk, and a judge's seat for every processor.
-fn open(root: Option<&[u8]>, libraries: bool) -> Result<(walk::Tree, Vec<judge::Seat>), String> {
+fn open(
+    root: Option<&[u8]>,
+    rules: Misc,
+    libraries: bool,
+) -> Result<(walk::Tree, Vec<judge::Seat>), String> {
     let named = |e: &dyn std::fmt::Display| match root {
         Some(root) => format!("{}: {e}", uexec_core::story::Shown(root)),
         None => e.to_string(),
     };
     let tree = walk::Tree::new(root).map_err(|e| named(&e))?;
-    let rules: Arc<[binfmt_misc::Rule]> = binfmt_misc::rules(Path::new(binfmt_misc::DIR)).into();
+    let rules = Arc::new(rules);
     let count = std::thread::available_parallelism().map_or(1, usize::from);
     let seat = |_| judge::Seat::new(root, rules.clone(), libraries);
     let seats: Result<_, _> = (0..count).map(seat).collect();

@@ -3,13 +3,16 @@
 use std::io::{BufRead, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::rc::Rc;
 
+use uexec_core::binfmt::misc::Misc;
 use uexec_core::{Exec, ExecError, KERNEL_FORMATS, Plan, Privileges, World};
 use uexec_ld::{Binding, Disk, Ld, LinkMap, Settings};
 use uexec_linux::Host;
 
 use crate::OWN_FAILURE;
 use crate::args::Explain;
+use crate::binfmt::table;
 use crate::find::find_and_plan;
 use crate::libraries;
 use crate::picture;
@@ -32,6 +35,8 @@ pub(crate) struct Explained {
     pub(crate) result: Result<Plan, ExecError>,
     /// Who was asked.
     pub(crate) host: Host,
+    /// The rules of `binfmt_misc` that were asked first.
+    pub(crate) rules: Rc<Misc>,
     /// What the program's loader does, if it was asked for and there is one.
     pub(crate) libraries: Option<LinkMap>,
     /// Slots of the program's global offset table, if they were asked for.
@@ -43,16 +48,23 @@ type Loader = Option<(Ld, Settings)>;
 
 impl Explained {
     /// Plans `exec` on `host` and keeps all of it.
-    pub(crate) fn new(exec: Exec, mut host: Host, loader: &mut Loader) -> Explained {
+    pub(crate) fn new(
+        exec: Exec,
+        mut host: Host,
+        rules: &Rc<Misc>,
+        loader: &mut Loader,
+    ) -> Explained {
         let (program, argv) = (exec.path.clone(), exec.argv.clone());
         let path = std::env::var_os("PATH");
-        let result =
-            find_and_plan(exec, path.as_ref().map(|p| p.as_bytes()), &mut host, &KERNEL_FORMATS);
+        let mut formats = KERNEL_FORMATS;
+        formats.insert(&**rules);
+        let result = find_and_plan(exec, path.as_ref().map(|p| p.as_bytes()), &mut host, &formats);
         let libraries = match (&result, loader) {
             (Ok(plan), Some((ld, settings))) => libraries::resolve(ld, plan, settings),
             _ => None,
         };
-        Explained { program, argv, result, host, libraries, bindings: Vec::new() }
+        let rules = rules.clone();
+        Explained { program, argv, result, host, rules, libraries, bindings: Vec::new() }
     }
 
     /// Whether the program starts.
@@ -87,8 +99,18 @@ pub(crate) fn explain(args: Explain, envp: Vec<Vec<u8>>) -> u8 {
     };
     let envp = crate::run::environment(if args.clear_env { Vec::new() } else { envp }, &args.env);
     let mut loader = disk.map(|disk| (Ld::new(disk), libraries::settings(&envp)));
+    // What the kernel would do: its own rules, and before them those asked for.
+    let mut rules = match table::uses_host(&args.rules.binfmt) {
+        true => table::kernel_misc(table::KERNEL.as_ref()),
+        false => Misc::default(),
+    };
+    if let Err(trouble) = table::add_given(&mut rules, &args.rules.binfmt, None) {
+        crate::binfmt::tell(&trouble);
+        return OWN_FAILURE;
+    }
+    let rules = Rc::new(rules);
     if args.batch {
-        return batch(&host, &envp, args.seed.is_some(), &mut loader);
+        return batch(&host, &envp, args.seed.is_some(), &rules, &mut loader);
     }
     let mut argv: Vec<_> = args.program.iter().map(|a| a.as_bytes().to_vec()).collect();
     let program = argv.first().cloned().unwrap_or_default();
@@ -98,7 +120,7 @@ pub(crate) fn explain(args: Explain, envp: Vec<Vec<u8>>) -> u8 {
         *first = name.as_bytes().to_vec();
     }
     let exec = request(program, argv, envp);
-    let mut explained = Explained::new(exec.clone(), host, &mut loader);
+    let mut explained = Explained::new(exec.clone(), host, &rules, &mut loader);
     if args.bindings
         && let (Some((ld, settings)), Some(map)) = (&mut loader, &explained.libraries)
     {
@@ -164,7 +186,7 @@ fn request(program: Vec<u8>, argv: Vec<Vec<u8>>, envp: Vec<Vec<u8>>) -> Exec {
 }
 
 /// One JSON object a line for every path on standard input.
-fn batch(host: &Host, envp: &[Vec<u8>], seeded: bool, loader: &mut Loader) -> u8 {
+fn batch(host: &Host, envp: &[Vec<u8>], seeded: bool, rules: &Rc<Misc>, loader: &mut Loader) -> u8 {
     let mut input = std::io::stdin().lock();
     let mut out = std::io::stdout().lock();
     let mut all_start = true;
@@ -175,7 +197,7 @@ fn batch(host: &Host, envp: &[Vec<u8>], seeded: bool, loader: &mut Loader) -> u8
             continue;
         }
         let exec = request(path.clone(), vec![path], envp.to_vec());
-        let explained = Explained::new(exec, again(host, seeded), loader);
+        let explained = Explained::new(exec, again(host, seeded), rules, loader);
         all_start &= explained.starts();
         if writeln!(out, "{}", json::text(&explained)).is_err() {
             return OWN_FAILURE;

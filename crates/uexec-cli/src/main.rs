@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(dead_code, reason = "unit tests have a main of their own"))]
 
 mod args;
+mod binfmt;
 mod check;
 mod clone;
 mod docs;
@@ -73,6 +74,7 @@ fn dispatch(cli: args::Cli, envp: Vec<Vec<u8>>) -> u8 {
         args::Command::Run(run) => run::run(run, envp),
         args::Command::Explain(explain) => explain::explain(explain, envp),
         args::Command::Check(check) => check::check(&check),
+        args::Command::Binfmt(args) => binfmt::binfmt(&args),
         args::Command::Doctor(args) => doctor::doctor(&args),
         args::Command::Man { dir } => docs::man(dir.as_deref()),
         args::Command::Completions { shell } => docs::completions(shell),

@@ -45,7 +45,10 @@ pub(crate) fn text(name: &[u8], failed: &Failed, world: &mut dyn World) -> Strin
     };
     row("stage", r.stage.as_str());
     if !r.file.is_empty() && r.file != name {
-        let interp = matches!(r.stage, Stage::ScriptInterp | Stage::ElfInterp | Stage::MapInterp);
+        let interp = matches!(
+            r.stage,
+            Stage::MiscInterp | Stage::ScriptInterp | Stage::ElfInterp | Stage::MapInterp
+        );
         row(if interp { "interp" } else { "file" }, &Shown(&r.file).to_string());
     }
     row("why", &r.why());
@@ -80,19 +83,32 @@ fn excerpt(file: &[u8], span: Span, stage: Stage, world: &mut dyn World) -> Opti
 
 fn line_excerpt(head: &[u8], span: Span) -> String {
     let line = head.split(|b| *b == b'\n').next().unwrap_or_default();
+    marked(line, 1, span.offset as usize, span.len as usize)
+}
+
+/// A rule of `binfmt_misc` with a marker under the bytes at fault.
+pub(crate) fn rule_excerpt(rule: &[u8], line: usize, at: usize, len: usize) -> String {
+    // Of a long rule, what is around them.
+    let from = if at > 80 { at - 60 } else { 0 };
+    marked(rule.get(from..).unwrap_or_default(), line, at - from, len)
+}
+
+/// A line with its number, and a marker under some of its bytes.
+fn marked(line: &[u8], number: usize, at: usize, len: usize) -> String {
     // One cell a byte, so that the marker stands under the right ones.
     let cell = |b: &u8| match b {
         b' '..=b'~' => char::from(*b).to_string(),
         b'\t' => "→".into(),
+        b'\n' => "␊".into(),
         b'\r' => "␍".into(),
         0 => "␀".into(),
         _ => "·".into(),
     };
     let shown: String = line.iter().take(100).map(cell).collect();
-    let before = " ".repeat((span.offset as usize).min(100));
-    let marks = "^".repeat((span.len as usize).clamp(1, 100));
+    let before = " ".repeat(at.min(100));
+    let marks = "^".repeat(len.clamp(1, 100));
     format!(
-        "           {LABEL}1 |{LABEL:#} {shown}\n             {LABEL}|{LABEL:#} {before}{ODD}{marks}{ODD:#}\n"
+        "        {LABEL}{number:>4} |{LABEL:#} {shown}\n             {LABEL}|{LABEL:#} {before}{ODD}{marks}{ODD:#}\n"
     )
 }
 

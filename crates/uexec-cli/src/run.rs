@@ -5,11 +5,13 @@ use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use uexec_core::binfmt::misc::Misc;
 use uexec_core::world::At;
 use uexec_core::{ALL_FORMATS, Errno, Exec, ExecError, Privileges, Stage, flags};
 use uexec_linux::{Caller, Host, die, prepare};
 
 use crate::args::Run;
+use crate::binfmt::table;
 use crate::find::find_and_plan;
 use crate::memfile::memory_file;
 use crate::{OWN_FAILURE, report, userns};
@@ -25,6 +27,7 @@ pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
     let argv = std::mem::take(&mut args.program);
     let name = argv.first().cloned().unwrap_or_default();
     let verbose = args.verbose;
+    let options = std::mem::take(&mut args.rules.binfmt);
     let (mut host, exec, stdin) = match set_up(args, argv, envp) {
         Ok(parts) => parts,
         Err(error) => {
@@ -33,14 +36,23 @@ pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
         }
     };
     let path = std::env::var_os("PATH");
-    let plan =
-        match find_and_plan(exec, path.as_ref().map(|p| p.as_bytes()), &mut host, &ALL_FORMATS) {
-            Ok(plan) => plan,
-            Err(error) => {
-                report::print(name.as_bytes(), &error, &mut host);
-                return status(&error);
-            }
-        };
+    let mut rules = Misc::default();
+    if let Err(trouble) = table::add_given(&mut rules, &options, Some(&mut host)) {
+        crate::binfmt::tell(&trouble);
+        return OWN_FAILURE;
+    }
+    let mut formats = ALL_FORMATS;
+    formats.insert(&rules);
+    if table::uses_host(&options) {
+        formats = formats.with_resolver(&table::Late);
+    }
+    let plan = match find_and_plan(exec, path.as_ref().map(|p| p.as_bytes()), &mut host, &formats) {
+        Ok(plan) => plan,
+        Err(error) => {
+            report::print(name.as_bytes(), &error, &mut host);
+            return status(&error);
+        }
+    };
     if verbose > 1 {
         for event in plan.story.events() {
             report::say(format_args!("{:<13} {}", event.stage.as_str(), event.what));

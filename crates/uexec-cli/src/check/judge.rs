@@ -5,14 +5,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use uexec_core::abi::BINPRM_BUF_SIZE;
+use uexec_core::binfmt::misc::Misc;
 use uexec_core::error::{Refusal, Stage};
-use uexec_core::story::Link;
+use uexec_core::story::{Link, Shown};
 use uexec_core::world::{At, World};
 use uexec_core::{Errno, Exec, KERNEL_FORMATS, Plan, Privileges, Reason, plan};
 use uexec_ld::{Disk, Ld, Settings};
 use uexec_linux::Host;
 
-use super::binfmt_misc::Rule;
 use super::elf::{self, Ident};
 use super::finding::{Finding, Outcome};
 use crate::libraries::{self, Missing};
@@ -23,7 +23,7 @@ const INTERPRETERS_MAX: usize = 1000;
 /// What a judge is made from; can be sent to its thread.
 pub(crate) struct Seat {
     host: Host,
-    rules: Arc<[Rule]>,
+    rules: Arc<Misc>,
     /// Not the whole file system is looked at: what we may not read says nothing about others.
     rooted: bool,
     /// Where libraries are looked for, if they are.
@@ -33,7 +33,7 @@ pub(crate) struct Seat {
 /// Decides on one host, for one thread.
 pub(crate) struct Judge {
     host: Host,
-    rules: Arc<[Rule]>,
+    rules: Arc<Misc>,
     rooted: bool,
     loader: Option<Loader>,
 }
@@ -53,7 +53,7 @@ impl Seat {
     /// When the root cannot be opened.
     pub(crate) fn new(
         root: Option<&[u8]>,
-        rules: Arc<[Rule]>,
+        rules: Arc<Misc>,
         libraries: bool,
     ) -> Result<Seat, String> {
         let mut host = Host::new();
@@ -165,8 +165,9 @@ impl Judge {
         f.ident = ident;
         let off = matches!(r.reason, Reason::NoIa32 { .. });
         let foreign = ident.filter(|i| !i.is_native() && (off || !i.is_i386()));
-        let rule = self.rules.iter().find(|rule| rule.matches(&at_fault, &head));
-        f.rule = rule.map(|rule| (rule.name.clone(), rule.interpreter.clone()));
+        let text = |bytes: &[u8]| Shown(bytes).to_string();
+        let rule = self.rules.find(&at_fault, &head).map(|entry| &entry.rule);
+        f.rule = rule.map(|rule| (text(&rule.name), text(&rule.interpreter)));
         if ident.is_some() && at_fault == f.path && self.is_library(&at_fault) {
             f.outcome = Outcome::Library;
         } else if foreign.is_some() {
