@@ -95,7 +95,11 @@ fn misc_9_and_10_interpreter_and_flags() {
     assert_eq!(flags(b"C").unwrap(), Flags::CREDENTIALS | Flags::OPEN_BINARY);
     refused(b":a:E::ext::/bin/x:p", "MISC-10", 18, 1);
     refused(b":a:E::ext::/bin/x:P\n\n", "MISC-10", 20, 1);
+    // The kernel takes its own padding for the newline, unless there is one.
     refused(b"\na\nE\n\next\n\n/bin/x\nP", "MISC-10", 0, 1);
+    refused(b"\na\nE\n\next\n\n/bin/x\n", "MISC-10", 0, 1);
+    parse(b"\na\nE\n\next\n\n/bin/x\nP\n").unwrap();
+    parse(b"\na\nE\n\next\n\n/bin/x\n\n").unwrap();
     refused(b"PaPEPPextPP/bin/xPP\n", "MISC-10", 0, 1);
     parse(b"\0a\0E\0\0ext\0\0/bin/x\0P").unwrap();
 }

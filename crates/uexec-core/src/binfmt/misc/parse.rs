@@ -33,7 +33,7 @@ pub fn parse(text: &[u8]) -> Result<Rule, BadRule> {
     }
     let delimiter = text.first().copied().unwrap_or_default();
     // Depending on its age the kernel runs over the end of its buffer with these, or refuses them.
-    if delimiter == b'\n' || Flags::of_letter(delimiter).is_some() {
+    if Flags::of_letter(delimiter).is_some() {
         return Err(Fault::Delimiter { delimiter }.at(0..1));
     }
     let mut reader = Reader { text, delimiter, p: 1 };
@@ -186,10 +186,13 @@ impl Reader<'_> {
             flags |= flag;
             at += 1;
         }
-        if self.get(at) == Some(b'\n') {
-            at += 1;
-        }
+        let newline = self.get(at) == Some(b'\n');
+        at += usize::from(newline);
         match self.get(at) {
+            // The kernel pads the text with the delimiter, and would take that for the newline.
+            None if self.delimiter == b'\n' && !newline => {
+                Err(Fault::Delimiter { delimiter: b'\n' }.at(0..1))
+            }
             None => Ok(flags),
             Some(byte) => Err(Fault::Flag { byte }.at(at..at + 1)),
         }
