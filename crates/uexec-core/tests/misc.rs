@@ -3,7 +3,8 @@
 
 mod common;
 
-use common::{Mem, alive, exec, words};
+use common::{Mem, alive, exec, feed, words};
+use proptest::prelude::*;
 use uexec_core::abi::at;
 use uexec_core::binfmt::misc::{Fault, Flags, Misc, Test, command, parse, parse_entry};
 use uexec_core::{Errno, Exec, ExecError, KERNEL_FORMATS, Op, Plan, plan};
@@ -280,4 +281,28 @@ fn misc_24_inaccessible() {
     formats.insert(&misc);
     let error = plan(what, &mut world, &formats).unwrap_err();
     assert_eq!((error.errno(), error.refusal.reason.spec()), (Errno::ENOENT, "PIPE-29"));
+}
+
+/// Parts of rules, in any order.
+fn part() -> impl Strategy<Value = Vec<u8>> {
+    let parts: Vec<&[u8]> = vec![
+        b":", b"::", b"a", b"M", b"E", b"jar", b"\\x00", b"\\x7", b"\\", b"PK", b"0", b"+1", b"-1",
+        b"/i", b"P", b"OCF", b"\n", b"\0", b"/",
+    ];
+    prop_oneof![
+        8 => proptest::sample::select(parts).prop_map(<[u8]>::to_vec),
+        1 => proptest::collection::vec(any::<u8>(), 0..4),
+    ]
+}
+
+proptest! {
+    /// No text panics; what is right reads back from its own texts, what is wrong says where.
+    #[test]
+    fn misc_1_to_15_any_text(
+        rest in proptest::collection::vec(part(), 0..20),
+        whole in any::<bool>(),
+    ) {
+        let begin: &[u8] = if whole { b":a:E::jar::/i:" } else { b":a:M" };
+        feed::misc(&[begin, &rest.concat()].concat(), &mut Mem::default());
+    }
 }

@@ -27,3 +27,8 @@ fn script() {
 fn plan() {
     each("plan", feed::plan);
 }
+
+#[test]
+fn misc() {
+    each("misc", feed::misc);
+}

@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 /// Sections of the document: the beginning of a snapshot's name, and what the section is about.
-const SECTIONS: [(&str, &str); 6] = [
+const SECTIONS: [(&str, &str); 7] = [
     ("err_0", "On the way to the file"),
     ("err_1", "Permission, kind of file, mount"),
     ("err_2", "Limits, and what nobody recognises"),
     ("scr_", "`#!` lines"),
+    ("misc_", "Rules of `binfmt_misc`"),
     ("err_3", "ELF headers and interpreters"),
     ("err_5", "After the point of no return: the process dies by SIGSEGV"),
 ];

@@ -2,6 +2,7 @@
 
 use super::elf::{Elf, Ph};
 use super::{Mem, model};
+use uexec_core::binfmt::misc::Test;
 use uexec_core::binfmt::script::parse;
 use uexec_core::{Exec, Privileges};
 
@@ -149,4 +150,40 @@ pub fn plan(data: &[u8], mem: &mut Mem) {
     }
     let (argv, envp) = (n.strings(), n.strings());
     check(mem, Exec { argv, envp, ..exec() });
+}
+
+/// Any bytes as the text of a rule, which is then to run a script with the same bytes behind it.
+pub fn misc(data: &[u8], world: &mut Mem) {
+    use uexec_core::KERNEL_FORMATS;
+    use uexec_core::binfmt::misc::{Misc, parse, parse_entry};
+
+    let _ = parse_entry(b"x", data);
+    let rule = match parse(data) {
+        Ok(rule) => rule,
+        Err(bad) => {
+            // A letter that is missing at the end counts as there.
+            assert!(bad.at <= data.len() && bad.at + bad.len <= data.len() + 2, "{bad:?}");
+            assert!(!bad.fault.why().is_empty() && !bad.fault.spec().is_empty());
+            return;
+        }
+    };
+    if let Some(text) = rule.register_text()
+        && text.len() <= uexec_core::binfmt::misc::LONGEST
+    {
+        assert_eq!(parse(&text).as_ref(), Ok(&rule), "{}", text.escape_ascii());
+    }
+    let mut misc = Misc::default();
+    let Ok(entry) = misc.add(rule) else { return };
+    let lines = |bytes: &[u8]| bytes.contains(&b'\n');
+    let extension = matches!(&entry.rule.test, Test::Extension(e) if lines(e));
+    if !lines(&entry.rule.interpreter) && !extension {
+        let again = parse_entry(&entry.rule.name, &entry.text());
+        assert_eq!(again.as_ref(), Some(entry));
+    }
+    let mut formats = KERNEL_FORMATS;
+    formats.insert(&misc);
+    let mut world = core::mem::take(world).with("/script", "#!/bin/sh\n").with("/x.jar", data);
+    for path in ["/script", "/x.jar"] {
+        let _ = uexec_core::plan(Exec::new(path), &mut world, &formats);
+    }
 }
