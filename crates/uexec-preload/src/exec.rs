@@ -37,8 +37,12 @@ pub(crate) unsafe fn exec(
     }
     // SAFETY: the kernel has read it, or it is the caller's.
     let Some(name) = (unsafe { string(path) }) else { return libc::EFAULT };
-    // SAFETY: the caller's promise.
-    match unsafe { decide(dirfd, name, argv, envp, flags) } {
+    let verdict = match Arena::enter() {
+        // SAFETY: the caller's promise.
+        Some(_arena) => unsafe { decide(dirfd, name, argv, envp, flags) },
+        None => Verdict::Kernel,
+    };
+    match verdict {
         Verdict::Load => {
             // SAFETY: the caller's promise.
             let errno = unsafe { load(dirfd, name, argv, envp) };
@@ -63,6 +67,8 @@ pub(crate) enum Verdict {
     Kernel,
 }
 
+/// Decides, within an [arena](Arena).
+///
 /// # Safety
 /// As [`exec`].
 pub(crate) unsafe fn decide(
@@ -72,7 +78,6 @@ pub(crate) unsafe fn decide(
     envp: Array,
     flags: c_int,
 ) -> Verdict {
-    let Some(_arena) = Arena::enter() else { return Verdict::Kernel };
     let words = |array| {
         // SAFETY: the caller's promise.
         unsafe { strings(array) }.into_iter().map(|s| s.to_bytes().to_vec()).collect()
@@ -133,8 +138,20 @@ unsafe fn load(dirfd: c_int, path: &CStr, argv: Array, envp: Array) -> c_int {
     // SAFETY: the array has so many.
     array[own.len()..own.len() + words].copy_from_slice(unsafe { words_of(argv, words) });
     let fd = loader.as_fd().as_raw_fd();
+    // A descriptor has to outlive the loader's exec by the kernel; the loader then closes it.
+    let kept = at.closes().then(|| set_cloexec(dirfd, false));
     // SAFETY: arrays of C strings that end with a null pointer.
-    unsafe { kernel::execveat(fd, c"".as_ptr(), array.as_ptr(), envp, libc::AT_EMPTY_PATH) }
+    let errno =
+        unsafe { kernel::execveat(fd, c"".as_ptr(), array.as_ptr(), envp, libc::AT_EMPTY_PATH) };
+    if kept.is_some() {
+        set_cloexec(dirfd, true);
+    }
+    errno
+}
+
+fn set_cloexec(fd: c_int, cloexec: bool) {
+    // SAFETY: takes numbers.
+    unsafe { libc::fcntl(fd, libc::F_SETFD, c_int::from(cloexec)) };
 }
 
 /// What the loader is told of where a path starts: nothing, or a descriptor, which it closes if
@@ -156,6 +173,11 @@ impl Word {
             rest /= 10;
         }
         Word(word)
+    }
+
+    /// Whether it is a descriptor that the loader closes.
+    fn closes(&self) -> bool {
+        self.0[0] == b'-' && self.0[1] != 0
     }
 
     fn as_ptr(&self) -> *const c_char {
