@@ -12,6 +12,7 @@ use crate::error::{Errno, Reason, Refusal, Stage};
 use crate::image::Image;
 use crate::story::{Link, Shown, tell};
 
+pub mod aout;
 pub mod elf;
 pub mod script;
 
@@ -113,8 +114,10 @@ impl<'a> Registry<'a> {
                     let better = |old: &Refusal| {
                         refusal.reason == Reason::X32 || other(old) && !other(&refusal)
                     };
-                    if !matches!(refusal.reason, Reason::NotElf | Reason::NoFormat { .. })
-                        && telling.as_ref().is_none_or(better)
+                    if !matches!(
+                        refusal.reason,
+                        Reason::NotElf | Reason::NotAout | Reason::NoFormat { .. }
+                    ) && telling.as_ref().is_none_or(better)
                     {
                         telling = Some(refusal);
                     }

@@ -30,6 +30,8 @@ pub enum Stage {
     Elf,
     /// The program interpreter an ELF file names.
     ElfInterp,
+    /// The a.out header.
+    Aout,
     /// Credentials, the last thing that can fail with an errno.
     Creds,
     /// The first stack, after the point of no return.
@@ -55,6 +57,7 @@ impl Stage {
             Stage::ScriptInterp => "script.interp",
             Stage::Elf => "binfmt_elf",
             Stage::ElfInterp => "elf.interp",
+            Stage::Aout => "binfmt_aout",
             Stage::Creds => "creds",
             Stage::Stack => "stack",
             Stage::Map => "map",
@@ -156,6 +159,9 @@ pub enum Reason {
     InterpUnterminated { last: u8 },
     InterpShort { size: u64 },
     InterpBad { cause: Box<Reason> },
+    // a.out.
+    NotAout,
+    AoutGone { magic: &'static str },
     // Credentials.
     CapsNotGranted { missing: u64 },
     CapsMalformed,

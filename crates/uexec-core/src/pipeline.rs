@@ -132,6 +132,8 @@ fn begin(
     Ok((file, args, argc))
 }
 
+mod aout;
+
 /// What is after the point of no return.
 struct Layouter<'w> {
     world: &'w mut dyn World,
@@ -239,7 +241,11 @@ impl<'w> Layouter<'w> {
         let arch = plan.image.arch;
         let own = OwnLayout::of(arch, *world);
         let (persona, limit) = (plan.personality, *stack_limit);
-        let layout = Layout::decide(*world, story, arch, persona, limit, raw_io, own.mmap_base);
+        let given = own.mmap_base;
+        let mut layout = Layout::decide(*world, story, arch, persona, limit, raw_io, given);
+        if plan.image.aout.is_some() {
+            layout.unmoved(world.facts());
+        }
         let facts = world.facts().clone();
         let read_implies_exec = persona & personality::READ_IMPLIES_EXEC != 0;
         *mm = layout.new_mm(&facts);
@@ -257,6 +263,11 @@ impl<'w> Layouter<'w> {
         stack.args_len = args_len;
         stack.filename = stack.end - crate::args::HOLE - plan.filename.len() as u64 - 1;
         tell!(story, Stage::Stack, "STK-7", "the stack is {}", Range(mm.find(stack.end - 1)));
+
+        if let Some(header) = plan.image.aout {
+            let facts = &facts;
+            return aout::lay_out(plan, &header, stack, &own.vdso, facts, limit, *world, mm, story);
+        }
 
         // Program and interpreter.
         let mut loader = Loader {
@@ -357,6 +368,10 @@ impl<'w> Layouter<'w> {
 
 /// `personality(2)` after the exec, from what is left of the old one (ELF-30).
 fn personality_after(mut persona: u32, image: &Image) -> u32 {
+    if image.aout.is_some() {
+        // AOUT-4; whoever wants nothing randomised is heard.
+        return persona & personality::ADDR_NO_RANDOMIZE;
+    }
     if !image.arch.read_implies_exec {
         persona &= !personality::READ_IMPLIES_EXEC;
     } else if image.stack_exec.is_none() {

@@ -36,6 +36,8 @@ impl Reason {
             | ElfMachine { .. }
             | NoIa32 { .. }
             | X32
+            | NotAout
+            | AoutGone { .. }
             | ElfPhentsize { .. }
             | ElfPhnum { .. }
             | ElfPhdrs { .. }
@@ -99,6 +101,8 @@ impl Reason {
             ElfType { e_type } => format!("e_type is {e_type} ({}); only ET_EXEC (2) and ET_DYN (3) are programs", elf_type_name(*e_type)),
             ElfMachine { e_machine, want } => format!("e_machine is {e_machine} ({}), not {} ({want})", machine_name(*e_machine), long_machine_name(*want)),
             X32 => return "it is an x32 program, which neither uexec nor a kernel without CONFIG_X86_X32_ABI runs".into(),
+            NotAout => return "it has no a.out header".into(),
+            AoutGone { magic } => format!("it is an a.out program ({magic}), which Linux runs no more since 5.19"),
             NoIa32 { why } => format!("it is an i386 program, and {why}"),
             ElfPhentsize { e_phentsize, want } => format!("e_phentsize is {e_phentsize}, not {want}"),
             ElfPhnum { e_phnum: 0 } => return "e_phnum is 0: there are no program headers".into(),
@@ -172,6 +176,8 @@ impl Reason {
             }
             ElfType { e_type: 1 } => "this is an object file: link it first",
             ElfType { .. } => "this is not a program",
+            NotAout => "",
+            AoutGone { .. } => "uexec run can run it",
             X32 => "use a build for x86-64",
             NoIa32 { .. } => {
                 "let the kernel have IA32 emulation (ia32_emulation=1), or use qemu-i386"
@@ -240,6 +246,7 @@ impl Reason {
             NotElf => "ELF-1",
             ElfType { .. } => "ELF-2",
             ElfMachine { .. } | NoIa32 { .. } | X32 => "ELF-3",
+            NotAout | AoutGone { .. } => "AOUT-2",
             ElfPhentsize { .. } => "ELF-5",
             ElfPhnum { .. } => "ELF-6",
             ElfPhdrs { .. } => "ELF-7",

@@ -383,9 +383,14 @@ impl Lowering<'_> {
     /// sets all registers. The frame of that one lies below the program's stack.
     fn ia32_frame(&mut self, len: u64) -> Frame {
         self.differences.push(Difference::Ia32);
+        if self.plan.image.aout.is_some() {
+            self.differences.push(Difference::Aout);
+        }
         let Registers { rip, rsp } = self.plan.registers;
         let exit = self.host.known_ia32().as_ref().ok().and_then(|known| known.exit);
-        let (Some(exit), Some(vdso)) = (exit, self.plan.auxv.get(at::SYSINFO_EHDR)) else {
+        // a.out programs have no vector that would tell.
+        let code = self.plan.vmas.iter().find(|v| self.plan.name_of(v) == "[vdso]");
+        let (Some(exit), Some(vdso)) = (exit, code.map(|v| v.start)) else {
             self.differences.push(Difference::Leftover);
             return Frame::ia32(rip, rsp, [0; 3], self.caller.mask);
         };
