@@ -155,6 +155,34 @@ fn tests_of_cpython_are_as_before() {
     assert_eq!(ours.status, plain.status);
 }
 
+/// Rules of `UEXEC_BINFMT`: by magic and by extension, from the value and from a file, with and
+/// without the first argument kept.
+#[test]
+fn rules_name_interpreters() {
+    let Some(prefix) = prefix() else { return };
+    let dir = Scratch::new("preload-rules");
+    let here = dir.path().display();
+    dir.file("show", "#!/bin/sh\necho \"$0:\" \"$@\"\n", 0o755);
+    dir.file("known", "MAGIC and more\n", 0o755);
+    dir.file("by.name", "", 0o755);
+    dir.file("refused", "MAGIC and more\n", 0o644);
+    dir.file("rules", &format!("# a comment\n\n:name:E::name::{here}/show:P\n"), 0o644);
+    let rules = format!(":magic:M::MAGIC::{here}/show:\n:none:M::MAGIC::/no/such:O\n{here}/rules");
+    let run = |script: &str| {
+        let mut command = Command::new("bash");
+        command.args(["-c", script]).current_dir(dir.path()).env("UEXEC_BINFMT", &rules);
+        let output = command.env("LD_PRELOAD", library(prefix)).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert_eq!(run("./known a b"), format!("{here}/show: ./known a b\n"));
+    assert_eq!(run("exec -a zero ./by.name a"), format!("{here}/show: {here}/by.name zero a\n"));
+    assert_eq!(run("./refused a 2>&1").matches("Permission denied").count(), 1);
+    assert_eq!(
+        run("echo ./known | xargs -n1 -I{} sh -c '{} x'"),
+        format!("{here}/show: ./known x\n")
+    );
+}
+
 /// What the kernel executes in a shell that starts a program is the shell, by us, and then only
 /// uexec's loader.
 #[test]
