@@ -24,7 +24,7 @@ use helper::Helper;
 use table::{At, GO, GO_BITS, Go, INSIDE, TABLE, Table};
 
 pub(crate) use finish::{Ending, finish_alone};
-pub(crate) use tasks::{Task, count};
+pub(crate) use tasks::{PATIENCE, Task, count, wait_a_little};
 
 /// Why threads cannot be ended from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! Other threads, each in a state in which an exec may find it, and able to show that it still runs.
 //!
 //! Kinds: `pause`, `busy`, `read`; `libc` and `raw`, which block all signals through the C library
-//! or behind its back (every second one busy, the others reading); `vfork`, which waits for a child
-//! that shares its memory.
+//! or behind its back (every second one busy, the others reading); `malloc`, which holds the
+//! allocator's only lock most of the time; `vfork`, which waits for a child that shares its memory.
 
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsRawFd;
@@ -20,6 +20,7 @@ enum Kind {
     Pause,
     Busy,
     Read,
+    Malloc,
     Vfork,
 }
 
@@ -78,6 +79,12 @@ impl Siblings {
             "busy" => (Kind::Busy, Blocked::Nothing),
             "read" => (Kind::Read, Blocked::Nothing),
             "vfork" => (Kind::Vfork, Blocked::Nothing),
+            "malloc" => {
+                // One arena for all threads.
+                // SAFETY: numbers only.
+                unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+                (Kind::Malloc, Blocked::Nothing)
+            }
             "libc" => (odd, Blocked::ByLibc),
             "raw" => (odd, Blocked::Raw),
             other => return Err(format!("no kind {other:?}")),
@@ -97,7 +104,7 @@ impl Siblings {
             }
             let path = format!("/proc/self/task/{}/stat", shown.tid.load(SeqCst));
             let wanted = match kind {
-                Kind::Busy => continue,
+                Kind::Busy | Kind::Malloc => continue,
                 Kind::Pause | Kind::Read => ") S",
                 Kind::Vfork => ") D",
             };
@@ -113,7 +120,7 @@ impl Siblings {
             let before = shown.rounds.load(SeqCst);
             let tid = shown.tid.load(SeqCst);
             match kind {
-                Kind::Busy => {}
+                Kind::Busy | Kind::Malloc => {}
                 Kind::Pause => {
                     // SAFETY: the signal has a handler that does nothing.
                     unsafe {
@@ -165,6 +172,8 @@ impl Sibling {
                     unsafe { libc::pause() };
                 }
                 Kind::Busy => std::hint::spin_loop(),
+                // Too large for a cache of its own.
+                Kind::Malloc => drop(std::hint::black_box(vec![0u8; 5000])),
                 Kind::Read => {
                     let _ = (&self.input).read(&mut [0]);
                 }
