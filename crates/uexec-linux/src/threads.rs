@@ -287,10 +287,11 @@ impl Drop for Stopped {
         thread::set_ignored(SIGNAL);
         // SAFETY: as it was before.
         let _ = unsafe { thread::set_action(SIGNAL, &self.table.old) };
+        // Who comes from now on does not see it; who has seen it is waited for.
+        let table = TABLE.swap(core::ptr::null_mut(), SeqCst);
         while INSIDE.load(SeqCst) != 0 {
             thread::sched_yield();
         }
-        let table = TABLE.swap(core::ptr::null_mut(), SeqCst);
         // SAFETY: it was leaked for this, and nobody looks at it any more.
         drop(unsafe { Box::from_raw(table) });
         thread::set_mask(self.mask);
