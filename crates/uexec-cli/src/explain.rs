@@ -56,8 +56,7 @@ impl Explained {
     ) -> Explained {
         let (program, argv) = (exec.path.clone(), exec.argv.clone());
         let path = std::env::var_os("PATH");
-        let mut formats = KERNEL_FORMATS;
-        formats.insert(&**rules);
+        let formats = table::before(KERNEL_FORMATS, rules);
         let result = find_and_plan(exec, path.as_ref().map(|p| p.as_bytes()), &mut host, &formats);
         let libraries = match (&result, loader) {
             (Ok(plan), Some((ld, settings))) => libraries::resolve(ld, plan, settings),

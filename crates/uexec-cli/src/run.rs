@@ -41,8 +41,7 @@ pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
         crate::binfmt::tell(&trouble);
         return OWN_FAILURE;
     }
-    let mut formats = ALL_FORMATS;
-    formats.insert(&rules);
+    let mut formats = table::before(ALL_FORMATS, &rules);
     if table::uses_host(&options) {
         formats = formats.with_resolver(&table::Late);
     }

@@ -11,7 +11,7 @@ use uexec_core::binfmt::misc::{BadRule, Entry, Misc, parse, parse_entry};
 use uexec_core::binfmt::{Binfmt, Resolver};
 use uexec_core::error::{Refusal, Stage};
 use uexec_core::story::Shown;
-use uexec_core::{Bprm, World};
+use uexec_core::{Bprm, Registry, World};
 
 use super::source::{self, Line};
 
@@ -86,6 +86,14 @@ pub(crate) fn of_kernel(dir: &Path) -> Option<(Vec<Entry>, bool)> {
         .collect();
     found.sort_by_key(|(age, _)| *age);
     Some((found.into_iter().map(|(_, entry)| entry).collect(), status == b"enabled\n"))
+}
+
+/// The formats, asked after these rules, if there are any.
+pub(crate) fn before<'a>(mut formats: Registry<'a>, rules: &'a Misc) -> Registry<'a> {
+    if !rules.is_empty() {
+        formats.insert(rules);
+    }
+    formats
 }
 
 /// The kernel's rules as an instance.

@@ -117,8 +117,7 @@ fn moved(exec: &Exec, explained: &Explained, draw: &Draw, value: u64) -> Option<
     (draw.set)(&mut host.facts_mut().entropy, value);
     let path = std::env::var_os("PATH");
     let path = path.as_ref().map(|p| std::os::unix::ffi::OsStrExt::as_bytes(p.as_os_str()));
-    let mut formats = KERNEL_FORMATS;
-    formats.insert(&*explained.rules);
+    let formats = crate::binfmt::table::before(KERNEL_FORMATS, &explained.rules);
     let plan = find_and_plan(exec.clone(), path, &mut host, &formats).ok()?;
     if plan.death.is_some() {
         return None;

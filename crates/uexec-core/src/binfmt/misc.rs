@@ -246,7 +246,8 @@ impl Binfmt for Misc {
                 ..Rewrite::new(&rule.interpreter, file, b"")
             }));
         }
-        let reason = Reason::NoFormat { head: Vec::new(), len: bprm.file.stat.size };
+        let start = head.get(..4).unwrap_or_default().to_vec();
+        let reason = Reason::NoFormat { head: start, len: bprm.file.stat.size };
         Ok(Verdict::NotMine(Refusal::new(Stage::Misc, reason)))
     }
 }

@@ -8,6 +8,7 @@ mod make;
 #[allow(dead_code, reason = "parity uses more of it")]
 #[path = "../parity/rng.rs"]
 mod rng;
+mod time;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -32,6 +33,10 @@ struct Args {
     /// Number of the first set of rules
     #[arg(long, value_name = "I", default_value_t = 0)]
     first: u64,
+
+    /// Measure instead how long 1,000 rules take that a file does not match
+    #[arg(long)]
+    time: bool,
 }
 
 /// What was compared, and what came of it.
@@ -57,6 +62,7 @@ fn main() -> ExitCode {
         }
     };
     match run(&args, &mount) {
+        Ok(_) if args.time => ExitCode::SUCCESS,
         Ok(report) => print(&report),
         Err(error) => {
             eprintln!("misc: {error}");
@@ -68,6 +74,10 @@ fn main() -> ExitCode {
 fn run(args: &Args, mount: &kernel::Mount) -> io::Result<Report> {
     let files = make::Files::new(mount.folder())?;
     let mut report = Report::default();
+    if args.time {
+        time::time(mount)?;
+        return Ok(report);
+    }
     let mut set = args.first;
     while report.registered.values().sum::<usize>() < args.cases as usize {
         let rng = rng::Rng::of_case(args.seed, set);
