@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) mod doctor;
+pub(crate) mod trace;
 
 /// Program execution for Linux, in user space
 #[derive(Debug, Parser)]
@@ -21,6 +22,7 @@ pub(crate) enum Command {
     Run(Run),
     Explain(Explain),
     Check(Check),
+    Trace(trace::Trace),
     Doctor(doctor::Doctor),
     /// Print the manual page, or write all of them to a directory
     #[command(hide = true)]

@@ -37,6 +37,7 @@ mod share;
 pub mod spawn;
 #[allow(unsafe_code, reason = "what stopped threads run, and the process that stops them")]
 mod threads;
+pub mod tree;
 
 pub use carry::{Prepared, prepare};
 pub use create::{Created, Start, clone_facts, create};

@@ -192,7 +192,7 @@ fn data(id: &str, name: &str, addr: u64, len_bytes: u64, text: String) -> Part {
 
 /// An environment string, without its value where its name says that it is a secret: pictures are
 /// made to be shown to others.
-fn hide_secret(string: &[u8]) -> String {
+pub(crate) fn hide_secret(string: &[u8]) -> String {
     const SECRET: [&str; 6] = ["TOKEN", "SECRET", "PASSW", "API_KEY", "PRIVATE_KEY", "CREDENTIAL"];
     let name = string.split(|b| *b == b'=').next().unwrap_or_default();
     let upper = name.to_ascii_uppercase();
