@@ -19,7 +19,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use uexec_core::lookup::candidates;
 use uexec_core::story::Shown;
-use uexec_core::{Errno, Exec, Privileges};
+use uexec_core::{Errno, Exec, KERNEL_FORMATS, Privileges};
 use uexec_linux::Host;
 use uexec_linux::tree::{self as engine, Role, Tracer};
 
@@ -100,7 +100,7 @@ fn execute(args: &Trace, envp: &[Vec<u8>]) -> u8 {
         privileges: Privileges::AsKernel,
         ..Exec::default()
     };
-    match find_and_plan(exec, path_in(envp), &mut host) {
+    match find_and_plan(exec, path_in(envp), &mut host, &KERNEL_FORMATS) {
         Err(error) if error.errno() == errno => report::print(&name, &error, &mut host),
         _ => report::say(format_args!("{}: {errno}", Shown(&name))),
     }

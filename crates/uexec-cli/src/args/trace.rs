@@ -10,6 +10,12 @@ use clap::{Args, ValueEnum};
 /// The command and all its descendants are followed, however they are started: shells, make, Go,
 /// posix_spawn, static programs, threads. Nothing but process creation, exec and signals is
 /// stopped at, and the command is told apart from an untraced one by nobody who waits for it.
+///
+/// The command itself can tell by TracerPid and Seccomp in /proc/self/status, and without
+/// CAP_SYS_ADMIN by NoNewPrivs. No debugger and no other tracer can be used in it; set-user-ID
+/// files run without their privilege, unless root traces. If the tracer is killed, all are. As
+/// the first process of a pid namespace (a container without an init) the command takes the tracer
+/// along at its end, and the last lines are lost.
 #[derive(Debug, Args)]
 #[command(
     after_help = "\
