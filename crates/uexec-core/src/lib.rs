@@ -46,6 +46,7 @@ pub use stack::Stack;
 pub use world::{Facts, World};
 
 use binfmt::aout::Aout;
+use binfmt::elf::foreign::Foreign;
 use binfmt::elf::{CompatElf, Elf};
 use binfmt::script::Script;
 
@@ -55,3 +56,8 @@ pub const KERNEL_FORMATS: Registry<'static> =
 
 /// The same, and those that the kernel has lost: what `uexec run` runs.
 pub const ALL_FORMATS: Registry<'static> = Registry::new(&[&Script, &Elf, &CompatElf, &Aout::On]);
+
+/// The same, and programs of other machines: for explaining only, nothing can carry such a plan
+/// out.
+pub const EVERY_FORMAT: Registry<'static> =
+    Registry::new(&[&Script, &Elf, &CompatElf, &Aout::On, &Foreign]);

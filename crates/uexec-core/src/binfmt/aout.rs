@@ -192,5 +192,12 @@ fn image(file: File, header: Header) -> Image {
         loads: Vec::new(),
         class: Class::Elf32,
     };
-    Image { program, interp: None, stack_exec: Some(false), arch: &I386, aout: Some(header) }
+    Image {
+        program,
+        interp: None,
+        interp_missing: None,
+        stack_exec: Some(false),
+        arch: &I386,
+        aout: Some(header),
+    }
 }
