@@ -69,7 +69,7 @@ pub(crate) struct LaidOutAs {
     /// Where the numbers stand.
     pub(crate) source: &'static str,
     /// What of it is not certain.
-    pub(crate) approximate: &'static str,
+    pub(crate) approximate: String,
 }
 
 impl LaidOutAs {
@@ -84,7 +84,10 @@ impl LaidOutAs {
             by,
             entry: told.entry,
             source: if aout { "Linux 5.15, arch/x86/ia32/ia32_aout.c" } else { told.source },
-            approximate: told.approximate,
+            approximate: match plan.image.interp_missing {
+                Some(_) => format!("{}; its loader is not here and left out", told.approximate),
+                None => told.approximate.to_owned(),
+            },
         }
     }
 }
