@@ -22,6 +22,10 @@ pub enum Stage {
     Args,
     /// Asking the formats whose the file is.
     Search,
+    /// The rules of `binfmt_misc`.
+    Misc,
+    /// Opening the interpreter that a rule of `binfmt_misc` names.
+    MiscInterp,
     /// The `#!` line.
     Script,
     /// Opening what a `#!` line names.
@@ -53,6 +57,8 @@ impl Stage {
             Stage::Open => "open",
             Stage::Args => "args",
             Stage::Search => "search",
+            Stage::Misc => "binfmt_misc",
+            Stage::MiscInterp => "misc.interp",
             Stage::Script => "binfmt_script",
             Stage::ScriptInterp => "script.interp",
             Stage::Elf => "binfmt_elf",
@@ -140,6 +146,7 @@ pub enum Reason {
     // Search.
     NoFormat { head: Vec<u8>, len: u64 },
     TooManyRewrites,
+    RewriteAfterKept,
     // Scripts.
     ScriptNoInterpreter,
     ScriptNameUnterminated,

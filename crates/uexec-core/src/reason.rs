@@ -29,6 +29,7 @@ impl Reason {
             | ArgsTooLong { .. }
             | StackTooSmall { .. } => Errno::E2BIG,
             NoFormat { .. }
+            | RewriteAfterKept
             | ScriptNoInterpreter
             | ScriptNameUnterminated
             | NotElf
@@ -94,6 +95,7 @@ impl Reason {
             StackTooSmall { need, limit, which } => format!("the strings need a stack of {need} bytes; {which} is {limit}"),
             NoFormat { head, len } => no_format_why(head, *len),
             TooManyRewrites => return "more than five interpreters in a row".into(),
+            RewriteAfterKept => return "it needs an interpreter itself, but a binfmt_misc rule with the flag O or C has handed a file to it already".into(),
             ScriptNoInterpreter => return "the #! line names no interpreter".into(),
             ScriptNameUnterminated => return "the interpreter's name on the #! line does not end within the first 256 bytes".into(),
             Inaccessible => return "it is named by a close-on-exec descriptor, which its interpreter could not open".into(),
@@ -168,6 +170,7 @@ impl Reason {
             NoFormat { head, .. } if head.is_empty() => "the file is empty: was a copy cut off?",
             NoFormat { .. } => "a script needs a first line such as #!/bin/sh",
             TooManyRewrites => "let the #! line name a binary, not another script",
+            RewriteAfterKept => "let the rule name a binary, or drop its flags O and C",
             ScriptNoInterpreter => "write a path after #!, e.g. #!/bin/sh",
             ScriptNameUnterminated => "shorten the path after #!, or use #!/usr/bin/env",
             Inaccessible => "clear FD_CLOEXEC on the descriptor, or name the file by a path",
@@ -240,6 +243,7 @@ impl Reason {
             Io { .. } => "PIPE-31",
             NoFormat { .. } => "PIPE-33",
             TooManyRewrites => "PIPE-35",
+            RewriteAfterKept => "PIPE-36",
             Inaccessible => "PIPE-29",
             ScriptNoInterpreter => "SCR-5",
             ScriptNameUnterminated => "SCR-3",
@@ -283,6 +287,7 @@ impl Refusal {
         let interp = match self.stage {
             Stage::ScriptInterp => "the interpreter on the #! line",
             Stage::ElfInterp => "the program interpreter (dynamic loader) it names",
+            Stage::MiscInterp => "the interpreter that the binfmt_misc rule names",
             _ => return self.reason.why(),
         };
         match &self.reason {
@@ -290,6 +295,7 @@ impl Refusal {
             NotRegular { kind: FileKind::Directory } if self.file.is_empty() => {
                 let what = match self.stage {
                     Stage::ScriptInterp => "nothing stands after #!",
+                    Stage::MiscInterp => "the rule names no interpreter",
                     _ => "the name in PT_INTERP is empty",
                 };
                 format!("{what}, and an empty name means the working directory").into()
@@ -313,6 +319,9 @@ impl Refusal {
                 "install it, or correct the path after #!; #!/usr/bin/env NAME searches PATH"
             }
             (Stage::ScriptInterp, NotRegular { .. }) => "write a path after #!, e.g. #!/bin/sh",
+            (Stage::MiscInterp, Walk { .. } | NotRegular { .. }) => {
+                "install the interpreter, or switch the rule off"
+            }
             (Stage::ElfInterp, Walk { errno: Errno::ENOENT } | NotRegular { .. }) => {
                 "install the C library it was built for, or name a dynamic loader with --interp"
             }

@@ -48,7 +48,7 @@ pub(crate) const CODE_LEN: u64 = PAGE;
 fn list_room(plan: &Plan, host: &Host, caller: &Caller) -> usize {
     let descriptors = caller.cloexec.len() + host.descriptors().count();
     let per_item = caller.handled.len() + descriptors + caller.timers.len();
-    (54 + plan.ops.len() + per_item) * size_of::<MicroOp>()
+    (56 + plan.ops.len() + per_item) * size_of::<MicroOp>()
 }
 
 /// Bytes that lowering a plan takes behind the code page: an upper bound, whole pages.
@@ -179,7 +179,7 @@ impl Lowering<'_> {
         if self.host.moved() {
             self.differences.push(Difference::MmapBase);
         }
-        self.attributes();
+        self.attributes()?;
         self.finish(len);
         Ok(())
     }
@@ -257,7 +257,7 @@ impl Lowering<'_> {
             Op::PointOfNoReturn | Op::EndThreads | Op::DropMemory | Op::ResetSignals
             | Op::DropRseq | Op::DropSignalStack | Op::Jump
             // Done for every plan, elsewhere in this file.
-            | Op::Creds | Op::Dumpable(_) | Op::CloseOnExec | Op::Personality(_) => {}
+            | Op::KeepFile { .. } | Op::Creds | Op::Dumpable(_) | Op::CloseOnExec | Op::Personality(_) => {}
             Op::DeleteTimers => {
                 for id in &self.caller.timers {
                     self.may(nr::TIMER_DELETE, [*id, 0, 0, 0, 0, 0]);
