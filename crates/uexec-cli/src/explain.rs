@@ -87,6 +87,9 @@ pub(crate) fn explain(args: Explain, envp: Vec<Vec<u8>>) -> u8 {
     if let Some(flags) = &args.clone {
         return crate::clone::explain(flags, args.json);
     }
+    if let Some(path) = &args.shlib {
+        return crate::shlib::explain(path.as_bytes(), args.json);
+    }
     let prepared = prepare_host(&args).and_then(|host| Ok((host, disk(&args)?)));
     let (host, disk) = match prepared {
         Ok(both) => both,

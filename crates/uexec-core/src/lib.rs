@@ -29,6 +29,7 @@ pub mod mm;
 mod pipeline;
 mod plan;
 mod reason;
+pub mod shlib;
 mod stack;
 pub mod story;
 pub mod world;

@@ -21,6 +21,7 @@ use crate::bprm::{Bprm, File};
 use crate::error::{Errno, Reason, Refusal, Stage};
 use crate::image::{Header, Image, Object, Segment};
 use crate::reason::long_machine_name;
+use crate::shlib::{self, Library, Shlib};
 use crate::story::{Shown, tell};
 
 use decode::Form;
@@ -40,6 +41,10 @@ impl Binfmt for Elf {
 
     fn load_binary(&self, bprm: &mut Bprm<'_>) -> Result<Verdict, Refusal> {
         judge(bprm, &X86_64, |_| Ok(()), false).map(Verdict::Image)
+    }
+
+    fn load_shlib(&self, library: &mut Library<'_>) -> Result<Shlib, Refusal> {
+        shlib::elf(library, &X86_64)
     }
 }
 
@@ -70,6 +75,10 @@ impl Binfmt for CompatElf {
             false,
         )
         .map(Verdict::Image)
+    }
+
+    fn load_shlib(&self, library: &mut Library<'_>) -> Result<Shlib, Refusal> {
+        shlib::elf(library, &I386)
     }
 }
 
