@@ -122,6 +122,10 @@ pub(crate) struct Explain {
     )]
     pub(crate) clone: Option<String>,
 
+    /// Explain what uselib(2), which Linux had until 6.14, would map of a shared library
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["program", "batch", "clone"])]
+    pub(crate) shlib: Option<OsString>,
+
     /// Tell every decision, and every word of the auxiliary vector
     #[arg(short, long)]
     pub(crate) verbose: bool,
@@ -130,7 +134,7 @@ pub(crate) struct Explain {
     // One list: with two, an option right behind PROG would be uexec's.
     #[arg(
         value_name = "PROG [ARGS]",
-        required_unless_present_any = ["batch", "clone"],
+        required_unless_present_any = ["batch", "clone", "shlib"],
         num_args = 1..,
         trailing_var_arg = true,
         value_hint = clap::ValueHint::CommandWithArguments

@@ -18,6 +18,7 @@ mod memfile;
 mod picture;
 mod report;
 mod run;
+mod shlib;
 mod start;
 mod style;
 mod trace;

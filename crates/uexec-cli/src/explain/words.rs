@@ -118,8 +118,10 @@ impl FirstStack {
             memory.at(s.random).iter().take(16).map(|b| format!("{b:02x}")).collect();
         parts.push(data("random", "random bytes", s.random, 16, random.join(" ")));
         let platform = memory.string(s.platform);
-        let len = platform.len() as u64 + 1;
-        parts.push(data("platform", "platform", s.platform, len, Shown(platform).to_string()));
+        let len = arch.platform_len();
+        if len > 0 {
+            parts.push(data("platform", "platform", s.platform, len, Shown(platform).to_string()));
+        }
         room(&mut parts, "gap", "gap", s.platform + len, s.args);
         for word in &words {
             let (kind, id, name) = match word.kind {
