@@ -23,7 +23,7 @@ pub enum Aout {
     /// As the kernel has it: it says only that it has it no more.
     AsKernel,
     /// As Linux 5.15 had it, so far as a program can tell, and with the two differences that
-    /// [`load`] names.
+    /// its room names.
     On,
 }
 
