@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) mod doctor;
+pub(crate) mod trace;
 
 /// Program execution for Linux, in user space
 #[derive(Debug, Parser)]
@@ -21,6 +22,7 @@ pub(crate) enum Command {
     Run(Run),
     Explain(Explain),
     Check(Check),
+    Trace(trace::Trace),
     Doctor(doctor::Doctor),
     /// Print the manual page, or write all of them to a directory
     #[command(hide = true)]
@@ -120,6 +122,10 @@ pub(crate) struct Explain {
     )]
     pub(crate) clone: Option<String>,
 
+    /// Explain what uselib(2), which Linux had until 6.14, would map of a shared library
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["program", "batch", "clone"])]
+    pub(crate) shlib: Option<OsString>,
+
     /// Tell every decision, and every word of the auxiliary vector
     #[arg(short, long)]
     pub(crate) verbose: bool,
@@ -128,7 +134,7 @@ pub(crate) struct Explain {
     // One list: with two, an option right behind PROG would be uexec's.
     #[arg(
         value_name = "PROG [ARGS]",
-        required_unless_present_any = ["batch", "clone"],
+        required_unless_present_any = ["batch", "clone", "shlib"],
         num_args = 1..,
         trailing_var_arg = true,
         value_hint = clap::ValueHint::CommandWithArguments

@@ -4,7 +4,7 @@ use std::io::{BufRead, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use uexec_core::{Exec, ExecError, KERNEL_FORMATS, Plan, Privileges, World};
+use uexec_core::{EVERY_FORMAT, Errno, Exec, ExecError, KERNEL_FORMATS, Plan, Privileges, World};
 use uexec_ld::{Binding, Disk, Ld, LinkMap, Settings};
 use uexec_linux::Host;
 
@@ -30,6 +30,9 @@ pub(crate) struct Explained {
     pub(crate) argv: Vec<Vec<u8>>,
     /// The plan, or why there is none.
     pub(crate) result: Result<Plan, ExecError>,
+    /// Where the kernel knows no such format: the layout that `uexec run` gives it (a.out), or the
+    /// kernel of its own machine.
+    pub(crate) elsewhere: Option<Plan>,
     /// Who was asked.
     pub(crate) host: Host,
     /// What the program's loader does, if it was asked for and there is one.
@@ -46,13 +49,20 @@ impl Explained {
     pub(crate) fn new(exec: Exec, mut host: Host, loader: &mut Loader) -> Explained {
         let (program, argv) = (exec.path.clone(), exec.argv.clone());
         let path = std::env::var_os("PATH");
-        let result =
-            find_and_plan(exec, path.as_ref().map(|p| p.as_bytes()), &mut host, &KERNEL_FORMATS);
+        let path = path.as_ref().map(|p| p.as_bytes());
+        let result = find_and_plan(exec.clone(), path, &mut host, &KERNEL_FORMATS);
+        let elsewhere = match &result {
+            Err(error) if error.errno() == Errno::ENOEXEC => {
+                find_and_plan(exec, path, &mut host, &EVERY_FORMAT).ok()
+            }
+            _ => None,
+        };
+        let elsewhere = elsewhere.filter(|plan| plan.death.is_none());
         let libraries = match (&result, loader) {
             (Ok(plan), Some((ld, settings))) => libraries::resolve(ld, plan, settings),
             _ => None,
         };
-        Explained { program, argv, result, host, libraries, bindings: Vec::new() }
+        Explained { program, argv, result, elsewhere, host, libraries, bindings: Vec::new() }
     }
 
     /// Whether the program starts.
@@ -76,6 +86,9 @@ impl Explained {
 pub(crate) fn explain(args: Explain, envp: Vec<Vec<u8>>) -> u8 {
     if let Some(flags) = &args.clone {
         return crate::clone::explain(flags, args.json);
+    }
+    if let Some(path) = &args.shlib {
+        return crate::shlib::explain(path.as_bytes(), args.json);
     }
     let prepared = prepare_host(&args).and_then(|host| Ok((host, disk(&args)?)));
     let (host, disk) = match prepared {
@@ -114,9 +127,11 @@ pub(crate) fn explain(args: Explain, envp: Vec<Vec<u8>>) -> u8 {
         anstream::stdout().write_all(text.as_bytes())
     };
     let starts = explained.starts();
-    let written = printed.and_then(|()| match (&args.stack, &explained.result) {
-        (Some(path), Ok(plan)) => std::fs::write(path, plan.stack_bytes(&mut explained.host)),
-        _ => Ok(()),
+    let written = printed.and_then(|()| {
+        match (&args.stack, explained.result.as_ref().ok().or(explained.elsewhere.as_ref())) {
+            (Some(path), Some(plan)) => std::fs::write(path, plan.stack_bytes(&mut explained.host)),
+            _ => Ok(()),
+        }
     });
     let drawn = written.and_then(|()| match (&args.svg, &args.html) {
         (None, None) => Ok(()),

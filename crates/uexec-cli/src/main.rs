@@ -18,8 +18,10 @@ mod memfile;
 mod picture;
 mod report;
 mod run;
+mod shlib;
 mod start;
 mod style;
+mod trace;
 mod userns;
 
 use std::ffi::{CStr, c_char};
@@ -73,6 +75,7 @@ fn dispatch(cli: args::Cli, envp: Vec<Vec<u8>>) -> u8 {
         args::Command::Run(run) => run::run(run, envp),
         args::Command::Explain(explain) => explain::explain(explain, envp),
         args::Command::Check(check) => check::check(&check),
+        args::Command::Trace(args) => trace::trace(&args, &envp),
         args::Command::Doctor(args) => doctor::doctor(&args),
         args::Command::Man { dir } => docs::man(dir.as_deref()),
         args::Command::Completions { shell } => docs::completions(shell),

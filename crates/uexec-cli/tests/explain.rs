@@ -26,6 +26,39 @@ fn json(p: &Place, args: &[&str]) -> Value {
     serde_json::from_str(&explain(p, &all).1).expect("JSON")
 }
 
+/// An a.out program of one page of text and one of data: QMAGIC.
+fn aout() -> Vec<u8> {
+    let mut file = vec![0; 8192];
+    for (at, word) in [(0, 0xccu32), (4, 4096), (8, 4096), (20, 4096 + 32)] {
+        file[at..at + 4].copy_from_slice(&word.to_le_bytes());
+    }
+    file
+}
+
+#[test]
+fn what_the_kernel_refuses_is_laid_out_as_others_do() {
+    let p = Place::new();
+    p.elf("arm64", &Elf::exit(0).at(0).but(|e| e.machine = 183).with_interp("/lib/none.so"));
+    p.script("aout", aout());
+    let arm = json(&p, &["./arm64"]);
+    assert_eq!(arm["error"]["errno"], "ENOEXEC");
+    assert_eq!(arm["laid_out_as"]["by"], "Linux 6.18 for aarch64");
+    assert_eq!(arm["maps"][0]["start"], "0xaaaaaaaaa000");
+    assert!(arm["laid_out_as"]["approximate"].as_str().unwrap().contains("loader"));
+    let (status, text) = explain(&p, &["./arm64"]);
+    assert_eq!(status, Some(1));
+    assert!(text.contains("as laid out by Linux 6.18 for aarch64"), "{text}");
+    if uexec_core::World::ia32(&mut uexec_linux::Host::new()).is_ok() {
+        let aout = json(&p, &["./aout"]);
+        assert_eq!(aout["error"]["errno"], "ENOEXEC");
+        assert_eq!(aout["error"]["hint"], "uexec run can run it");
+        assert_eq!(aout["laid_out_as"]["by"], "uexec run");
+        assert_eq!(aout["image"]["type"], "QMAGIC");
+        assert_eq!(aout["maps"][0]["start"], "0x1000");
+    }
+    assert_eq!(json(&p, &["/bin/true"])["laid_out_as"], Value::Null);
+}
+
 #[test]
 fn json_keeps_its_contract() {
     let schema = include_str!("../../../docs/explain.schema.json");
@@ -37,6 +70,8 @@ fn json_keeps_its_contract() {
     p.script("bad", b"#!\n");
     p.script("text", b"hello\n");
     p.script("lost", b"#!./nowhere\n");
+    p.elf("arm64", &Elf::exit(0).but(|e| e.machine = 183));
+    p.script("aout", aout());
     for args in [
         &["./good"][..],
         &["./script", "a", "b"],
@@ -44,6 +79,8 @@ fn json_keeps_its_contract() {
         &["./text"],
         &["./lost"],
         &["./missing"],
+        &["./arm64"],
+        &["./aout"],
         &["."],
         &["--no-args", "./good"],
         &["/bin/true"],

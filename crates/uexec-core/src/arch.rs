@@ -112,6 +112,8 @@ impl Class {
     }
 }
 
+pub mod foreign;
+
 /// How many bits of a random number move mappings (STK-32).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Bits {
@@ -150,10 +152,29 @@ pub struct Arch {
     pub read_implies_exec: bool,
     /// The vdso has an entry for system calls: `AT_SYSINFO` (STK-21).
     pub sysinfo: bool,
+    /// Where mappings start when they are placed upwards (STK-34).
+    pub legacy_base: u64,
+    /// They are placed upwards where the stack has no limit (not on x86: STK-30).
+    pub legacy_unlimited: bool,
+    /// Bit 0 of the entry point chooses an instruction set and is no part of the address.
+    pub thumb: bool,
+    /// What people are told.
+    pub told: Told,
+}
+
+/// What people are told of an architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// What a program finds at its first instruction.
+    pub entry: &'static str,
+    /// Where in Linux 6.18 the numbers stand.
+    pub source: &'static str,
+    /// What of them is not certain; empty for nothing.
+    pub approximate: &'static str,
 }
 
 /// 64-bit tasks of x86-64 (`arch/x86/include/asm/{elf,processor}.h`, Linux 6.18).
-pub static X86_64: Arch = Arch {
+pub const X86_64: Arch = Arch {
     name: "x86_64",
     machines: &[EM_X86_64],
     class: Class::Elf64,
@@ -167,13 +188,21 @@ pub static X86_64: Arch = Arch {
     platform: b"x86_64",
     read_implies_exec: false,
     sysinfo: false,
+    legacy_base: page_up(TASK_SIZE_4LEVEL / 3),
+    legacy_unlimited: false,
+    thumb: false,
+    told: Told {
+        entry: "rip is the entry point, rsp the first stack, all other registers are 0",
+        source: "arch/x86/include/asm/{page_64_types,processor,elf}.h",
+        approximate: "",
+    },
 };
 
 /// i386 tasks under an x86-64 kernel (the same files, and `fs/compat_binfmt_elf.c`).
-pub static I386: Arch = ia32(0xffff_e000);
+pub const I386: Arch = ia32(0xffff_e000);
 
 /// The same with `ADDR_LIMIT_3GB` in their personality.
-pub static I386_3GB: Arch = ia32(0xc000_0000);
+pub const I386_3GB: Arch = ia32(0xc000_0000);
 
 const fn ia32(task_size: u64) -> Arch {
     Arch {
@@ -191,6 +220,14 @@ const fn ia32(task_size: u64) -> Arch {
         platform: b"i686",
         read_implies_exec: true,
         sysinfo: true,
+        legacy_base: page_up(task_size / 3),
+        legacy_unlimited: false,
+        thumb: false,
+        told: Told {
+            entry: "eip is the entry point, esp the first stack, all other registers are 0",
+            source: "arch/x86/include/asm/{page_64_types,processor,elf}.h",
+            approximate: "",
+        },
     }
 }
 
@@ -200,7 +237,7 @@ impl Arch {
     pub fn with_personality(&'static self, persona: u32) -> &'static Arch {
         match persona & personality::ADDR_LIMIT_3GB {
             0 => self,
-            _ if *self == I386 => &I386_3GB,
+            _ if self.is(&I386) => &I386_3GB,
             _ => self,
         }
     }
@@ -209,6 +246,33 @@ impl Arch {
     #[must_use]
     pub const fn aligns_huge(&self) -> bool {
         matches!(self.class, Class::Elf64)
+    }
+
+    /// Bytes of the platform's name on the stack.
+    #[must_use]
+    pub const fn platform_len(&self) -> u64 {
+        match self.platform.len() as u64 {
+            0 => 0,
+            len => len + 1,
+        }
+    }
+
+    /// Where the processor starts, given the entry point of a file.
+    #[must_use]
+    pub const fn pc(&self, entry: u64) -> u64 {
+        self.class.wrap(if self.thumb { entry & !1 } else { entry })
+    }
+
+    /// Whether both are the same, with whatever personality.
+    #[must_use]
+    pub fn is(&self, other: &Arch) -> bool {
+        self.name == other.name
+    }
+
+    /// Whether the host can run such programs itself, if it runs any but its own.
+    #[must_use]
+    pub fn is_host(&self) -> bool {
+        self.is(&X86_64) || self.is(&I386)
     }
 
     /// Words as they stand in memory.

@@ -32,8 +32,9 @@ pub struct AuxvInput {
 impl Auxv {
     /// Number of pairs, known before any address is.
     #[must_use]
-    pub fn count(facts: &Facts, vdso: bool, sysinfo: bool, execfd: bool) -> u64 {
-        17 + u64::from(vdso)
+    pub fn count(facts: &Facts, arch: &Arch, vdso: bool, sysinfo: bool, execfd: bool) -> u64 {
+        16 + u64::from(arch.platform_len() > 0)
+            + u64::from(vdso)
             + u64::from(sysinfo)
             + u64::from(facts.minsigstksz.is_some())
             + u64::from(facts.hwcap2.is_some())
@@ -67,7 +68,7 @@ impl Auxv {
         put(at::RANDOM, Some(input.random));
         put(at::HWCAP2, facts.hwcap2);
         put(at::EXECFN, Some(input.execfn));
-        put(at::PLATFORM, Some(input.platform));
+        put(at::PLATFORM, (arch.platform_len() > 0).then_some(input.platform));
         put(at::EXECFD, input.execfd);
         put(at::RSEQ_FEATURE_SIZE, facts.rseq.map(|r| r.0));
         put(at::RSEQ_ALIGN, facts.rseq.map(|r| r.1));

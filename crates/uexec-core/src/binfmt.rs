@@ -46,8 +46,9 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use crate::bprm::{Bprm, File};
-use crate::error::Refusal;
+use crate::error::{Reason, Refusal, Stage};
 use crate::image::Image;
+use crate::shlib::{Library, Shlib};
 
 pub mod aout;
 pub mod elf;
@@ -118,4 +119,12 @@ pub trait Binfmt {
     /// Anything but "not mine" ends the search with that error (PIPE-32). A refusal whose errno
     /// is `ENOEXEC` is taken as "not mine".
     fn load_binary(&self, bprm: &mut Bprm<'_>) -> Result<Verdict, Refusal>;
+
+    /// Looks at a file that `uselib(2)` would have mapped. Most formats have no such libraries.
+    ///
+    /// # Errors
+    /// Anything but `ENOEXEC` ends the search with that error.
+    fn load_shlib(&self, library: &mut Library<'_>) -> Result<Shlib, Refusal> {
+        Err(Refusal::new(Stage::Search, Reason::NotElf).of(&library.file.path))
+    }
 }

@@ -168,6 +168,7 @@ pub enum Reason {
     InterpBad { cause: Box<Reason> },
     // a.out.
     NotAout,
+    NotLibrary { what: &'static str },
     AoutGone { magic: &'static str },
     // Credentials.
     CapsNotGranted { missing: u64 },

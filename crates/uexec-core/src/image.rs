@@ -13,6 +13,9 @@ pub struct Image {
     pub program: Object,
     /// Its program interpreter.
     pub interp: Option<Object>,
+    /// The interpreter it names, where that is not there and is done without: only for explaining
+    /// programs of other machines.
+    pub interp_missing: Option<Vec<u8>>,
     /// Whether the stack is executable, where the program says so (`PT_GNU_STACK`, ELF-19).
     pub stack_exec: Option<bool>,
     /// What it runs on.
@@ -59,6 +62,14 @@ pub struct Segment {
     pub p_align: u64,
     /// Where in the file this header stands, in bytes.
     pub at: u64,
+}
+
+impl Image {
+    /// Whether it names an interpreter.
+    #[must_use]
+    pub const fn wants_interp(&self) -> bool {
+        self.interp.is_some() || self.interp_missing.is_some()
+    }
 }
 
 impl Object {

@@ -1,7 +1,7 @@
 //! Where things go: the kernel's formulas for stack top, mmap base, PIE base and break, with and
 //! without randomisation (STK-4, STK-30 to STK-38, ELF-31, ELF-37, ELF-60, ELF-61).
 
-use crate::abi::{LSM_MMAP_MIN_ADDR, PAGE, page_down, page_up, personality};
+use crate::abi::{LSM_MMAP_MIN_ADDR, PAGE, RLIM_INFINITY, page_down, page_up, personality};
 use crate::arch::{Arch, Bits, X86_64};
 use crate::error::{Reason, Refusal, Stage};
 use crate::mm::Mm;
@@ -50,7 +50,9 @@ impl Layout {
         let setting = if wanted { world.sysctl(Sysctl::RandomizeVaSpace) } else { 0 };
         let randomize = setting != 0;
         let compat = persona & personality::ADDR_COMPAT_LAYOUT != 0;
-        let bottom_up = compat || (given.is_none() && world.sysctl(Sysctl::LegacyVaLayout) != 0);
+        let unlimited = arch.legacy_unlimited && stack_limit == RLIM_INFINITY;
+        let bottom_up =
+            compat || unlimited || (given.is_none() && world.sysctl(Sysctl::LegacyVaLayout) != 0);
         let bits = match (randomize, given) {
             (true, None) => mmap_bits(arch, world),
             _ => 0,
@@ -59,7 +61,7 @@ impl Layout {
         let facts = world.facts();
         let layout = Layout {
             arch,
-            task_size: if *arch == X86_64 { facts.task_size } else { arch.task_size },
+            task_size: if arch.is(&X86_64) { facts.task_size } else { arch.task_size },
             randomize,
             randomize_brk: setting == 2,
             stack_end: stack_end(arch, facts, randomize),
@@ -166,9 +168,10 @@ fn mmap_base(
 ) -> u64 {
     let rnd = if randomize { pages(facts.entropy.mmap, bits) } else { 0 };
     // The window is that of four page table levels, also with five.
-    let size = arch.task_size;
+    // Elsewhere than on x86 the window ends where the stack does.
+    let size = if arch.is_host() { arch.task_size } else { arch.stack_top };
     if bottom_up {
-        return page_up(size / 3).wrapping_add(rnd);
+        return arch.legacy_base.wrapping_add(rnd);
     }
     let pad = (1 << 20) + if randomize { arch.stack_rnd * PAGE } else { 0 };
     let gap = stack_limit.checked_add(pad).unwrap_or(stack_limit);

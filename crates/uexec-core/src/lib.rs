@@ -29,6 +29,7 @@ pub mod mm;
 mod pipeline;
 mod plan;
 mod reason;
+pub mod shlib;
 mod stack;
 pub mod story;
 pub mod world;
@@ -46,6 +47,7 @@ pub use stack::Stack;
 pub use world::{Facts, World};
 
 use binfmt::aout::Aout;
+use binfmt::elf::foreign::Foreign;
 use binfmt::elf::{CompatElf, Elf};
 use binfmt::script::Script;
 
@@ -55,3 +57,8 @@ pub const KERNEL_FORMATS: Registry<'static> =
 
 /// The same, and those that the kernel has lost: what `uexec run` runs.
 pub const ALL_FORMATS: Registry<'static> = Registry::new(&[&Script, &Elf, &CompatElf, &Aout::On]);
+
+/// The same, and programs of other machines: for explaining only, nothing can carry such a plan
+/// out.
+pub const EVERY_FORMAT: Registry<'static> =
+    Registry::new(&[&Script, &Elf, &CompatElf, &Aout::On, &Foreign]);

@@ -265,7 +265,11 @@ impl<'w> Layouter<'w> {
         if plan.image.aout.is_some() {
             layout.unmoved(world.facts());
         }
-        let facts = world.facts().clone();
+        let mut facts = world.facts().clone();
+        if !arch.is_host() {
+            // What this host's processor has says nothing of another.
+            (facts.hwcap, facts.hwcap2, facts.minsigstksz) = (0, None, None);
+        }
         let read_implies_exec = persona & personality::READ_IMPLIES_EXEC != 0;
         *mm = layout.new_mm(&facts);
         let mut ops = core::mem::take(&mut plan.ops);
@@ -328,7 +332,8 @@ impl<'w> Layouter<'w> {
 
         // The tables.
         let sysinfo = vdso.and_then(|addr| Some(addr.wrapping_add(own.sysinfo?)));
-        let pairs = Auxv::count(&facts, vdso.is_some(), sysinfo.is_some(), self.execfd.is_some());
+        let execfd = self.execfd.is_some();
+        let pairs = Auxv::count(&facts, arch, vdso.is_some(), sysinfo.is_some(), execfd);
         stack::place_tables(&mut stack, arch, &facts, layout.randomize, pairs);
         let header = plan.image.program.header;
         // MISC-25.
@@ -358,7 +363,7 @@ impl<'w> Layouter<'w> {
         let ends = stack::write_tables(&stack, arch, auxv, &facts, *stack_limit, *world, mm, ops)?;
 
         // The rest.
-        let static_pie = plan.image.program.is_dyn() && plan.image.interp.is_none();
+        let static_pie = plan.image.program.is_dyn() && !plan.image.wants_interp();
         let brk = layout.brk(&facts, loaded.bss_end, static_pie);
         plan.mm = MmFields {
             start_code: loaded.start_code,
@@ -381,7 +386,7 @@ impl<'w> Layouter<'w> {
             }
         }
         plan.ops.extend([Op::SetMm, Op::DropRseq, Op::Jump]);
-        plan.registers = Registers { rip: arch.class.wrap(entry), rsp: stack.rsp };
+        plan.registers = Registers { rip: arch.pc(entry), rsp: stack.rsp };
         tell!(story, Stage::Map, "ELF-64", "starts at {entry:#x} with rsp {:#x}", stack.rsp);
         Ok(())
     }
@@ -410,13 +415,16 @@ struct OwnLayout {
 
 impl OwnLayout {
     fn of(arch: &Arch, world: &mut dyn World) -> OwnLayout {
-        if *arch == X86_64 {
+        if arch.is(&X86_64) {
             let facts = world.facts();
             return OwnLayout {
                 mmap_base: facts.mmap_base,
                 vdso: facts.vdso.clone(),
                 sysinfo: None,
             };
+        }
+        if !arch.is_host() {
+            return OwnLayout { mmap_base: None, vdso: Vec::new(), sysinfo: None };
         }
         let ia32 = world.ia32().unwrap_or_default();
         let sysinfo = arch.sysinfo.then_some(ia32.sysinfo);

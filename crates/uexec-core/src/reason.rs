@@ -38,6 +38,7 @@ impl Reason {
             | NoIa32 { .. }
             | X32
             | NotAout
+            | NotLibrary { .. }
             | AoutGone { .. }
             | ElfPhentsize { .. }
             | ElfPhnum { .. }
@@ -104,6 +105,7 @@ impl Reason {
             ElfMachine { e_machine, want } => format!("e_machine is {e_machine} ({}), not {} ({want})", machine_name(*e_machine), long_machine_name(*want)),
             X32 => return "it is an x32 program, which neither uexec nor a kernel without CONFIG_X86_X32_ABI runs".into(),
             NotAout => return "it has no a.out header".into(),
+            NotLibrary { what } => return (*what).into(),
             AoutGone { magic } => format!("it is an a.out program ({magic}), which Linux runs no more since 5.19"),
             NoIa32 { why } => format!("it is an i386 program, and {why}"),
             ElfPhentsize { e_phentsize, want } => format!("e_phentsize is {e_phentsize}, not {want}"),
@@ -179,7 +181,7 @@ impl Reason {
             }
             ElfType { e_type: 1 } => "this is an object file: link it first",
             ElfType { .. } => "this is not a program",
-            NotAout => "",
+            NotAout | NotLibrary { .. } => "",
             AoutGone { .. } => "uexec run can run it",
             X32 => "use a build for x86-64",
             NoIa32 { .. } => {
@@ -251,6 +253,7 @@ impl Reason {
             ElfType { .. } => "ELF-2",
             ElfMachine { .. } | NoIa32 { .. } | X32 => "ELF-3",
             NotAout | AoutGone { .. } => "AOUT-2",
+            NotLibrary { .. } => "AOUT-16",
             ElfPhentsize { .. } => "ELF-5",
             ElfPhnum { .. } => "ELF-6",
             ElfPhdrs { .. } => "ELF-7",

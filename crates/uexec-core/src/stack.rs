@@ -89,7 +89,7 @@ pub(crate) fn place_tables(
 ) {
     let gap = if randomize { facts.entropy.stack_gap % 8192 } else { 0 };
     let q = stack.args.wrapping_sub(gap) & !15;
-    stack.platform = q.wrapping_sub(arch.platform.len() as u64 + 1);
+    stack.platform = q.wrapping_sub(arch.platform_len());
     stack.random = stack.platform.wrapping_sub(16);
     let words = 2 * (pairs + 1) + (stack.argc + 1) + (stack.envc + 1) + 1;
     stack.rsp = stack.random.wrapping_sub(arch.class.word() * words) & !15;
@@ -113,7 +113,7 @@ pub(crate) fn write_tables(
 ) -> Result<StringEnds, Refusal> {
     let low = stack.rsp;
     grow(mm, ops, low, stack_limit, facts.limits.address_space)?;
-    let tables_end = stack.platform + arch.platform.len() as u64 + 1;
+    let tables_end = stack.platform + arch.platform_len();
     if !writable(mm, low, tables_end) {
         let r = Reason::StackGrow { need: tables_end - low, limit: 0 };
         return Err(refuse(Stage::Stack, r));
@@ -132,8 +132,10 @@ pub(crate) fn write_tables(
     ops.push(Op::Copy { addr: low, bytes });
     // The padding between the two keeps what a dropped argument left there (STK-12).
     let mut bytes = facts.entropy.at_random.to_vec();
-    bytes.extend_from_slice(arch.platform);
-    bytes.push(0);
+    if arch.platform_len() > 0 {
+        bytes.extend_from_slice(arch.platform);
+        bytes.push(0);
+    }
     ops.push(Op::Copy { addr: stack.random, bytes });
     Ok(ends)
 }

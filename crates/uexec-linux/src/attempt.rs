@@ -40,11 +40,7 @@ pub fn filter_for_tracer() -> Result<(), Errno> {
         op(0x06, 0, 0, 0x7ff0_0000), // SECCOMP_RET_TRACE
         op(0x06, 0, 0, 0x7fff_0000), // SECCOMP_RET_ALLOW
     ];
-    let filter: [u64; 2] = [program.len() as u64, program.as_ptr() as u64];
-    const SECCOMP_SET_MODE_FILTER: u64 = 1;
-    let args = [SECCOMP_SET_MODE_FILTER, 0, (&raw const filter) as u64, 0, 0, 0];
-    // SAFETY: the kernel reads the 16-byte description and the four instructions it names.
-    result(unsafe { syscall6(nr::SECCOMP, args) })
+    ffi::tracer::install_filter(&program)
 }
 
 /// Asks the kernel whether it would execute this very program (`AT_EXECVE_CHECK`).

@@ -33,10 +33,13 @@ mod procfs;
 mod publish;
 #[allow(unsafe_code, reason = "starts another program by the kernel")]
 mod share;
+#[allow(unsafe_code, reason = "maps a library where nothing is")]
+mod shlib;
 #[allow(unsafe_code, reason = "a child that shares the caller's memory until its exec")]
 pub mod spawn;
 #[allow(unsafe_code, reason = "what stopped threads run, and the process that stops them")]
 mod threads;
+pub mod tree;
 
 pub use carry::{Prepared, prepare};
 pub use create::{Created, Start, clone_facts, create};
@@ -44,6 +47,7 @@ pub use difference::Difference;
 pub use ffi::is_cloexec;
 pub use host::Host;
 pub use process::Caller;
+pub use shlib::load_shlib;
 pub use uexec_core as core;
 
 /// Ends this process as the kernel ends one whose exec fails after the point of no return: by

@@ -33,6 +33,14 @@ pub(crate) fn text(explained: &mut Explained, verbose: bool) -> String {
         }
     }
     chain(&mut out, &e);
+    if let Some(other) = &e.laid_out_as {
+        let _ = writeln!(out, "\n{HEAD}as laid out by {}{HEAD:#}", other.by);
+        let _ = writeln!(out, "  {LABEL}source{LABEL:#}  {}", other.source);
+        if !other.approximate.is_empty() {
+            let _ = writeln!(out, "  {LABEL}approximate{LABEL:#} {}", other.approximate);
+        }
+        let _ = writeln!(out, "  {LABEL}start{LABEL:#}   {}", other.entry);
+    }
     if let Some(c) = &e.creds {
         let same = c.uid == c.euid && c.gid == c.egid;
         let ids = match same {
@@ -43,9 +51,10 @@ pub(crate) fn text(explained: &mut Explained, verbose: bool) -> String {
         let _ = writeln!(out, "  {LABEL}runs as{LABEL:#} {ids}{secure}");
     }
     if let (Some(r), Some(s)) = (&e.registers, &e.stack) {
-        let (ip, sp) = match e.image.as_ref().map(|i| i.class) {
-            Some(32) => ("eip", "esp"),
-            _ => ("rip", "rsp"),
+        let (ip, sp) = match e.image.as_ref().map(|i| (i.machine, i.class)) {
+            Some(("i386", _)) => ("eip", "esp"),
+            Some(("x86_64", _)) => ("rip", "rsp"),
+            _ => ("pc", "sp"),
         };
         let _ = writeln!(
             out,

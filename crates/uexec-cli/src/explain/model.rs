@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 use uexec_core::abi::elf;
-use uexec_core::arch::Class;
+use uexec_core::arch::X86_64;
 use uexec_core::auxv::Auxv;
 use uexec_core::error::ExecError;
 use uexec_core::image::{Image, Object};
@@ -25,6 +25,8 @@ pub(crate) struct Explanation {
     pub(crate) outcome: &'static str,
     pub(crate) error: Option<Failure>,
     pub(crate) chain: Vec<ChainLink>,
+    /// Whose layout it is that follows, if it is not that of this kernel.
+    pub(crate) laid_out_as: Option<LaidOutAs>,
     pub(crate) image: Option<ImageInfo>,
     pub(crate) registers: Option<RegistersInfo>,
     pub(crate) maps: Vec<MapLine>,
@@ -55,6 +57,39 @@ pub(crate) struct Failure {
     pub(crate) at: Option<FaultAt>,
     /// The signal the process dies by, after the point of no return.
     pub(crate) signal: Option<&'static str>,
+}
+
+/// A layout that is not this kernel's.
+#[derive(Debug, Serialize)]
+pub(crate) struct LaidOutAs {
+    /// Whose it is.
+    pub(crate) by: String,
+    /// What the program finds at its first instruction.
+    pub(crate) entry: &'static str,
+    /// Where the numbers stand.
+    pub(crate) source: &'static str,
+    /// What of it is not certain.
+    pub(crate) approximate: String,
+}
+
+impl LaidOutAs {
+    fn new(plan: &Plan) -> LaidOutAs {
+        let told = plan.image.arch.told;
+        let by = match plan.image.aout {
+            Some(_) => "uexec run".to_owned(),
+            None => format!("Linux 6.18 for {}", plan.image.arch.name),
+        };
+        let aout = plan.image.aout.is_some();
+        LaidOutAs {
+            by,
+            entry: told.entry,
+            source: if aout { "Linux 5.15, arch/x86/ia32/ia32_aout.c" } else { told.source },
+            approximate: match plan.image.interp_missing {
+                Some(_) => format!("{}; its loader is not here and left out", told.approximate),
+                None => told.approximate.to_owned(),
+            },
+        }
+    }
 }
 
 /// Bytes of a file: of the script, when the interpreter it names fails.
@@ -202,7 +237,7 @@ impl Explanation {
             (Err(_), None) => Default::default(),
         };
         // A plan that ends in death has only a part of its layout.
-        let plan = e.result.as_ref().ok();
+        let plan = e.result.as_ref().ok().or(e.elsewhere.as_ref());
         let alive = plan.filter(|p| p.death.is_none());
         Explanation {
             program: shown(&e.program),
@@ -210,6 +245,7 @@ impl Explanation {
             outcome: if e.starts() { "ok" } else { "error" },
             error: error.as_ref().map(failure),
             chain,
+            laid_out_as: e.elsewhere.as_ref().map(LaidOutAs::new),
             image: plan.map(|p| image(&p.image, p.auxv.get(uexec_core::abi::at::ENTRY))),
             registers: alive
                 .map(|p| RegistersInfo { rip: Hex(p.registers.rip), rsp: Hex(p.registers.rsp) }),
@@ -286,11 +322,18 @@ fn told(story: &Story) -> Vec<Told> {
 fn image(image: &Image, entry: Option<u64>) -> ImageInfo {
     let header = image.program.header;
     ImageInfo {
-        kind: if image.program.is_dyn() { "ET_DYN" } else { "ET_EXEC" },
+        kind: match &image.aout {
+            Some(header) => header.magic.name(),
+            None if image.program.is_dyn() => "ET_DYN",
+            None => "ET_EXEC",
+        },
         class: image.arch.class.bits(),
         machine: machine_name(header.e_machine),
         entry: Hex(entry.unwrap_or(header.e_entry)),
-        interp: image.interp.as_ref().map(|i| shown(&i.file.path)),
+        interp: match &image.interp {
+            Some(interp) => Some(shown(&interp.file.path)),
+            None => image.interp_missing.as_deref().map(shown),
+        },
         segments: segments(&image.program),
         interp_segments: image.interp.as_ref().map(segments).unwrap_or_default(),
     }
@@ -331,7 +374,7 @@ fn maps(plan: &Plan, e: &Explained) -> Vec<MapLine> {
             path: name(v, plan, e),
         })
         .collect();
-    lines.extend(vsyscall().filter(|_| plan.image.arch.class == Class::Elf64));
+    lines.extend(vsyscall().filter(|_| plan.image.arch.is(&X86_64)));
     lines
 }
 

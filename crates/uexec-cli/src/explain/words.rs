@@ -118,8 +118,10 @@ impl FirstStack {
             memory.at(s.random).iter().take(16).map(|b| format!("{b:02x}")).collect();
         parts.push(data("random", "random bytes", s.random, 16, random.join(" ")));
         let platform = memory.string(s.platform);
-        let len = platform.len() as u64 + 1;
-        parts.push(data("platform", "platform", s.platform, len, Shown(platform).to_string()));
+        let len = arch.platform_len();
+        if len > 0 {
+            parts.push(data("platform", "platform", s.platform, len, Shown(platform).to_string()));
+        }
         room(&mut parts, "gap", "gap", s.platform + len, s.args);
         for word in &words {
             let (kind, id, name) = match word.kind {
@@ -192,7 +194,7 @@ fn data(id: &str, name: &str, addr: u64, len_bytes: u64, text: String) -> Part {
 
 /// An environment string, without its value where its name says that it is a secret: pictures are
 /// made to be shown to others.
-fn hide_secret(string: &[u8]) -> String {
+pub(crate) fn hide_secret(string: &[u8]) -> String {
     const SECRET: [&str; 6] = ["TOKEN", "SECRET", "PASSW", "API_KEY", "PRIVATE_KEY", "CREDENTIAL"];
     let name = string.split(|b| *b == b'=').next().unwrap_or_default();
     let upper = name.to_ascii_uppercase();

@@ -13,6 +13,7 @@ use crate::arch::{Class, I386};
 use crate::bprm::{Bprm, File};
 use crate::error::{Reason, Refusal, Stage};
 use crate::image::{self, Image, Object};
+use crate::shlib::{self, Library, Shlib};
 use crate::story::tell;
 
 pub(crate) mod load;
@@ -141,7 +142,7 @@ impl Header {
     }
 
     /// Whether it is that of a program in a file of so many bytes (AOUT-2).
-    fn is_program(&self, size: u64) -> bool {
+    pub(crate) fn is_program(&self, size: u64) -> bool {
         let all = self.loaded_len().wrapping_add(self.a_syms);
         self.a_trsize == 0
             && self.a_drsize == 0
@@ -176,6 +177,15 @@ impl Binfmt for Aout {
         tell!(bprm.story, Stage::Aout, "AOUT-1", "an a.out program for i386, {name}");
         Ok(Verdict::Image(image(file, header)))
     }
+
+    fn load_shlib(&self, library: &mut Library<'_>) -> Result<Shlib, Refusal> {
+        match self {
+            Aout::On => shlib::aout(library),
+            Aout::AsKernel => {
+                Err(Refusal::new(Stage::Aout, Reason::NotAout).of(&library.file.path))
+            }
+        }
+    }
 }
 
 fn image(file: File, header: Header) -> Image {
@@ -192,5 +202,12 @@ fn image(file: File, header: Header) -> Image {
         loads: Vec::new(),
         class: Class::Elf32,
     };
-    Image { program, interp: None, stack_exec: Some(false), arch: &I386, aout: Some(header) }
+    Image {
+        program,
+        interp: None,
+        interp_missing: None,
+        stack_exec: Some(false),
+        arch: &I386,
+        aout: Some(header),
+    }
 }

@@ -21,11 +21,13 @@ use crate::bprm::{Bprm, File};
 use crate::error::{Errno, Reason, Refusal, Stage};
 use crate::image::{Header, Image, Object, Segment};
 use crate::reason::long_machine_name;
+use crate::shlib::{self, Library, Shlib};
 use crate::story::{Shown, tell};
 
 use decode::Form;
 
 pub mod decode;
+pub mod foreign;
 pub mod load;
 
 /// The format of 64-bit ELF programs for x86-64.
@@ -38,7 +40,11 @@ impl Binfmt for Elf {
     }
 
     fn load_binary(&self, bprm: &mut Bprm<'_>) -> Result<Verdict, Refusal> {
-        judge(bprm, &X86_64, |_| Ok(())).map(Verdict::Image)
+        judge(bprm, &X86_64, |_| Ok(()), false).map(Verdict::Image)
+    }
+
+    fn load_shlib(&self, library: &mut Library<'_>) -> Result<Shlib, Refusal> {
+        shlib::elf(library, &X86_64)
     }
 }
 
@@ -59,11 +65,20 @@ impl Binfmt for CompatElf {
         {
             return Err(Refusal::new(Stage::Elf, Reason::X32).of(&bprm.file.path).at(4, 1));
         }
-        judge(bprm, arch, |bprm| match bprm.world.ia32() {
-            Ok(_) => Ok(()),
-            Err(why) => Err(Reason::NoIa32 { why }),
-        })
+        judge(
+            bprm,
+            arch,
+            |bprm| match bprm.world.ia32() {
+                Ok(_) => Ok(()),
+                Err(why) => Err(Reason::NoIa32 { why }),
+            },
+            false,
+        )
         .map(Verdict::Image)
+    }
+
+    fn load_shlib(&self, library: &mut Library<'_>) -> Result<Shlib, Refusal> {
+        shlib::elf(library, &I386)
     }
 }
 
@@ -71,11 +86,13 @@ impl Binfmt for CompatElf {
 const EI_CLASS: usize = 4;
 const ELFCLASS32: u8 = 1;
 
-/// The rules, for programs of `arch`; `host` says whether it can run them.
+/// The rules, for programs of `arch`; `host` says whether it can run them. If `lenient`, an
+/// interpreter that is not there is done without.
 fn judge(
     bprm: &mut Bprm<'_>,
     arch: &'static Arch,
     host: impl FnOnce(&mut Bprm<'_>) -> Result<(), Reason>,
+    lenient: bool,
 ) -> Result<Image, Refusal> {
     let file = bprm.file.clone();
     let head = decode::header(&bprm.head, Form::of(arch));
@@ -95,8 +112,15 @@ fn judge(
         Some(s) => Some(read_interp(bprm, &file, s, arch)?),
         None => None,
     };
+    let mut interp_missing = None;
     let interp_file = match &interp_path {
-        Some(path) => Some(open_interp(bprm, path, arch)?),
+        Some(path) => match open_interp(bprm, path, arch) {
+            Err(_) if lenient => {
+                interp_missing.clone_from(&interp_path);
+                None
+            }
+            opened => Some(opened?),
+        },
         None => None,
     };
     // The last PT_GNU_STACK wins (ELF-19).
@@ -117,7 +141,7 @@ fn judge(
         program.loads.len(),
         if interp.is_some() { "with an interpreter" } else { "without an interpreter" }
     );
-    Ok(Image { program, interp, stack_exec, arch, aout: None })
+    Ok(Image { program, interp, interp_missing, stack_exec, arch, aout: None })
 }
 
 /// ELF-3.

@@ -127,4 +127,14 @@ impl Regs {
             self.0[register] = value;
         }
     }
+
+    /// Number and arguments of the system call that the thread is in, which may be one of the i386
+    /// kind.
+    pub(crate) const fn system_call(&self, i386: bool) -> (u64, [u64; 6]) {
+        let [_, _, _, _, rbp, rbx, _, r10, r9, r8, _, rcx, rdx, rsi, rdi, number, ..] = self.0;
+        match i386 {
+            true => (number, [rbx, rcx, rdx, rsi, rdi, rbp]),
+            false => (number, [rdi, rsi, rdx, r10, r8, r9]),
+        }
+    }
 }

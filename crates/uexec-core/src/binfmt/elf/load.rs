@@ -80,7 +80,7 @@ impl Loader<'_> {
                     return Err(fail(Reason::TotalSizeZero));
                 }
                 let align = object.max_align().unwrap_or(1);
-                if image.interp.is_some() {
+                if image.wants_interp() {
                     bias = load_bias(layout.pie_base(self.world), align, s.p_vaddr);
                     how = Exactly::IfFree;
                 } else if align > PAGE && self.world.facts().since(6, 11) {
@@ -104,7 +104,7 @@ impl Loader<'_> {
             check_bounds(s, s.p_vaddr, self.mm.task_size).map_err(fail)?;
         }
         let loaded = bookkeeping(object, bias);
-        if image.interp.is_none() && loaded.entry >= self.mm.task_size {
+        if !image.wants_interp() && loaded.entry >= self.mm.task_size {
             let reason = Reason::BeyondTaskSize { what: "e_entry", value: loaded.entry };
             let (at, len) = object.class.e_entry();
             return Err(Refusal::new(Stage::Map, reason).of(&object.file.path).at(at, len));

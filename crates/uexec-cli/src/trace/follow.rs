@@ -1,0 +1,404 @@
+//! Makes records of what the engine reports: who is whose child, what has changed, what each has
+//! used for itself. Asks `/proc` about processes that stand still for it; keeps nothing of those
+//! that have ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStringExt;
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use uexec_core::Errno;
+use uexec_core::clone::{CloneArgs, CloneFacts, CloneFlags, Entry, Gets, decide};
+use uexec_core::story::Shown;
+use uexec_linux::tree::{self as engine, Call, Ended, Event, Image, Tracer, Usage, What};
+use uexec_linux::{Host, clone_facts};
+
+use super::failure;
+use super::record::{End, Environment, Exec, Exit, Failed, Record, Spawn, Start, Who};
+use super::search::{Attempt, Attempts};
+
+type Strings = Rc<Vec<Vec<u8>>>;
+
+/// A living process.
+#[derive(Debug)]
+struct Process {
+    id: u32,
+    born: u64,
+    /// Who has created it.
+    parent: Option<i32>,
+    /// What its program, or that of an ancestor, has been started with.
+    env: Strings,
+    /// It has memory of its own, copied from its parent, and has executed nothing yet.
+    copied: bool,
+    /// Its parent waits for it to execute or end.
+    awaited: bool,
+    attempts: Attempts,
+    /// What its children have used that have ended.
+    children: Usage,
+    threads: u32,
+}
+
+/// Follows the events of one tracer.
+pub(super) struct Follower {
+    start: u64,
+    command: Vec<String>,
+    processes: BTreeMap<i32, Process>,
+    next_id: u32,
+    root: i32,
+    host: Host,
+    clone_facts: CloneFacts,
+    given: BTreeMap<(&'static str, u64), [Vec<&'static str>; 3]>,
+    told: End,
+    ended: bool,
+}
+
+fn text(bytes: &[u8]) -> String {
+    Shown(bytes).to_string()
+}
+
+fn texts(list: &[Vec<u8>]) -> Vec<String> {
+    list.iter().map(|s| text(s)).collect()
+}
+
+/// Where a link of `/proc/PID` leads.
+fn link(pid: i32, name: &str) -> Option<Vec<u8>> {
+    let path = std::fs::read_link(format!("/proc/{pid}/{name}")).ok()?;
+    Some(path.into_os_string().into_vec())
+}
+
+/// Page faults without input of a process so far (`proc_pid_stat(5)`, minflt).
+fn minor_faults(pid: i32) -> Option<u64> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let after_name = stat.get(stat.iter().rposition(|b| *b == b')')? + 2..)?;
+    let field = after_name.split(|b| *b == b' ').nth(7)?;
+    std::str::from_utf8(field).ok()?.parse().ok()
+}
+
+impl Follower {
+    /// Follows the process that `tracer` has taken hold of, whose command this will be.
+    pub(super) fn new(tracer: &Tracer, command: &[Vec<u8>], envp: Vec<Vec<u8>>) -> Follower {
+        let start = engine::now();
+        let root = Process {
+            id: 0,
+            born: start,
+            parent: None,
+            env: Rc::new(envp),
+            copied: false,
+            awaited: false,
+            attempts: Attempts::default(),
+            children: Usage::default(),
+            threads: 0,
+        };
+        Follower {
+            start,
+            command: texts(command),
+            processes: BTreeMap::from([(tracer.root(), root)]),
+            next_id: 1,
+            root: tracer.root(),
+            host: Host::new(),
+            clone_facts: clone_facts(),
+            given: BTreeMap::new(),
+            told: End { processes: 1, ..End::default() },
+            ended: false,
+        }
+    }
+
+    /// What comes first.
+    pub(super) fn begin(&self) -> Vec<Record> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix_time = now.as_micros() as f64 / 1e6;
+        vec![Record::Start(Start { version: 1, command: self.command.clone(), unix_time })]
+    }
+
+    /// What comes last, once.
+    pub(super) fn end(&mut self) -> Vec<Record> {
+        if std::mem::replace(&mut self.ended, true) {
+            return Vec::new();
+        }
+        vec![Record::End(End { t: self.seconds(engine::now()), ..self.told })]
+    }
+
+    /// What is to be told of an event.
+    pub(super) fn take(&mut self, event: Event) -> Vec<Record> {
+        let Event { at, pid, tid, what } = event;
+        let mut out = Vec::new();
+        self.know(pid, at, &mut out);
+        match what {
+            What::Created { thread: true, .. } => {
+                if let Some(process) = self.processes.get_mut(&pid) {
+                    process.threads += 1;
+                }
+            }
+            What::Created { child, args, .. } => {
+                self.give_up_search(pid, &mut out);
+                out.push(self.created(at, pid, child, &args.unwrap_or_default()));
+            }
+            What::Failed { call, errno } => self.failed(at, pid, tid, call, errno, &mut out),
+            What::Executed { call, image } => {
+                let mut searched = Vec::new();
+                let process = self.processes.get_mut(&pid);
+                if let (Some(process), Some(call)) = (process, &call)
+                    && process.attempts.goes_on_with(call)
+                {
+                    searched = std::mem::take(&mut process.attempts).directories();
+                    self.told.failed_execs += searched.len() as u32;
+                }
+                self.give_up_search(pid, &mut out);
+                out.extend(self.executed(at, pid, call, image, searched));
+            }
+            What::Ended { how, usage } => {
+                self.give_up_search(pid, &mut out);
+                out.extend(self.exited(at, pid, how, usage));
+            }
+        }
+        out
+    }
+
+    fn seconds(&self, at: u64) -> f64 {
+        (at.saturating_sub(self.start) / 1000) as f64 / 1e6
+    }
+
+    fn who(&self, at: u64, pid: i32) -> Who {
+        let id = self.processes.get(&pid).map_or(0, |p| p.id);
+        Who { t: self.seconds(at), id, pid }
+    }
+
+    /// A process that nobody has reported: its creator was killed in the middle of that.
+    fn know(&mut self, pid: i32, at: u64, out: &mut Vec<Record>) {
+        if !self.processes.contains_key(&pid) {
+            out.push(self.created(at, self.root, pid, &CloneArgs::default()));
+        }
+    }
+
+    fn created(&mut self, at: u64, parent: i32, child: i32, args: &CloneArgs) -> Record {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.told.processes += 1;
+        let creator = self.processes.get(&parent);
+        let parent_id = creator.map_or(0, |p| p.id);
+        let env = creator.map_or_else(Strings::default, |p| p.env.clone());
+        let shares_memory = args.flags.contains(CloneFlags::CLONE_VM);
+        let awaited = args.flags.contains(CloneFlags::CLONE_VFORK);
+        self.processes.insert(
+            child,
+            Process {
+                id,
+                born: at,
+                parent: Some(parent),
+                env,
+                copied: !shares_memory,
+                awaited,
+                attempts: Attempts::default(),
+                children: Usage::default(),
+                threads: 0,
+            },
+        );
+        let [shared, copied, new] = self.given(args);
+        let how = match (args.entry, awaited, shares_memory) {
+            (Entry::Fork, ..) => "fork",
+            (Entry::Vfork, ..) | (_, true, true) => "vfork",
+            (_, _, false) => "fork",
+            _ => "clone",
+        };
+        Record::Spawn(Box::new(Spawn {
+            who: Who { t: self.seconds(at), id, pid: child },
+            parent: parent_id,
+            how,
+            flags: args.flags.iter_names().map(|(name, _)| name.to_owned()).collect(),
+            exit_signal: args.exit_signal,
+            shared,
+            copied,
+            new,
+        }))
+    }
+
+    /// What a child has in common with its creator, copied from it, and new. The same calls are
+    /// made over and over, so each is decided once.
+    fn given(&mut self, args: &CloneArgs) -> [Vec<&'static str>; 3] {
+        let decided =
+            self.given.entry((args.entry.as_str(), args.flags.bits())).or_insert_with(|| {
+                let plan = decide(args, CloneArgs::SIZE, &self.clone_facts).ok();
+                [Gets::Shared, Gets::Copied, Gets::New].map(|gets| {
+                    let items = plan.iter().flat_map(|plan| &plan.child);
+                    items.filter(|row| row.gets == gets).map(|row| row.item.as_str()).collect()
+                })
+            });
+        decided.clone()
+    }
+
+    fn failed(
+        &mut self,
+        at: u64,
+        pid: i32,
+        tid: i32,
+        call: Call,
+        errno: Errno,
+        out: &mut Vec<Record>,
+    ) {
+        let same = self.processes.get(&pid).is_some_and(|p| p.attempts.goes_on_with(&call));
+        if !same {
+            self.give_up_search(pid, out);
+        }
+        // An environment that nobody passes the call is too long for a moment only.
+        let envp = if errno == Errno::E2BIG { call.envp(tid) } else { Vec::new() };
+        let dir = call.dir.filter(|fd| *fd >= 0).and_then(|fd| link(pid, &format!("fd/{fd}")));
+        let (cwd, root) = (link(tid, "cwd"), link(tid, "root"));
+        let attempt = Attempt { at, call, errno, cwd, root, dir, envp };
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.attempts.push(attempt);
+        }
+    }
+
+    /// Execs of this process that have failed lead to nothing.
+    fn give_up_search(&mut self, pid: i32, out: &mut Vec<Record>) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let attempts = std::mem::take(&mut process.attempts);
+        let Some((attempt, searched)) = attempts.result() else { return };
+        self.told.failed_execs += searched.len().max(1) as u32;
+        let because = failure::because(&attempt, !searched.is_empty(), &self.host);
+        out.push(Record::Failed(Box::new(Failed {
+            who: self.who(attempt.at, pid),
+            path: text(&attempt.call.path),
+            argv: texts(&attempt.call.argv),
+            cwd: attempt.cwd.as_deref().map(text),
+            errno: attempt.errno.name(),
+            number: attempt.errno.0,
+            searched,
+            because,
+        })));
+    }
+
+    fn executed(
+        &mut self,
+        at: u64,
+        pid: i32,
+        call: Option<Call>,
+        image: Image,
+        searched: Vec<String>,
+    ) -> Option<Record> {
+        let who = self.who(at, pid);
+        let process = self.processes.get_mut(&pid)?;
+        let faults_since_fork = process.copied.then(|| minor_faults(pid)).flatten();
+        let waited = process.awaited.then(|| at.saturating_sub(process.born) / 1000);
+        (process.copied, process.awaited) = (false, false);
+        let env = if image.truncated {
+            Environment::default()
+        } else {
+            changes(&process.env, &image.envp)
+        };
+        if !image.truncated && *process.env != image.envp {
+            process.env = Rc::new(image.envp);
+        }
+        self.told.execs += 1;
+        let argv = call.as_ref().map_or(&image.argv, |call| &call.argv);
+        let chain = call.as_ref().map_or(&[][..], |call| in_front(&call.argv, &image.argv));
+        Some(Record::Exec(Box::new(Exec {
+            who,
+            path: call.as_ref().map(|call| text(&call.path)),
+            argv: texts(argv),
+            took_us: call.as_ref().map_or(0, |call| at.saturating_sub(call.at) / 1000),
+            exe: link(pid, "exe").as_deref().map(text),
+            chain: texts(chain),
+            cwd: link(pid, "cwd").as_deref().map(text),
+            env,
+            searched,
+            faults_since_fork,
+            parent_waited_us: waited,
+        })))
+    }
+
+    fn exited(&mut self, at: u64, pid: i32, how: Ended, usage: Usage) -> Option<Record> {
+        let who = self.who(at, pid);
+        let process = self.processes.remove(&pid)?;
+        if let Some(parent) = process.parent.and_then(|parent| self.processes.get_mut(&parent)) {
+            let sum = &mut parent.children;
+            sum.user_us += usage.user_us;
+            sum.system_us += usage.system_us;
+            sum.minor_faults += usage.minor_faults;
+            sum.max_rss_kib = sum.max_rss_kib.max(usage.max_rss_kib);
+        }
+        let below = process.children;
+        let both = usage.user_us + usage.system_us;
+        let cpu_us = both.saturating_sub(below.user_us + below.system_us);
+        let (status, signal, core) = match how {
+            Ended::Exited(status) => (Some(status), None, false),
+            Ended::Killed { signal, core } => (None, Some(signal), core),
+        };
+        Some(Record::Exit(Exit {
+            who,
+            status,
+            signal,
+            core,
+            lived: (at.saturating_sub(process.born) / 1000) as f64 / 1e6,
+            cpu: cpu_us as f64 / 1e6,
+            max_rss_kib: Some(usage.max_rss_kib).filter(|max| *max > below.max_rss_kib),
+            threads: process.threads,
+            faults_since_fork: process
+                .copied
+                .then(|| usage.minor_faults.saturating_sub(below.minor_faults)),
+            parent_waited_us: process.awaited.then(|| at.saturating_sub(process.born) / 1000),
+        }))
+    }
+}
+
+/// What an exec has put in front of the arguments, the path included that the last interpreter
+/// reads; nothing where it took them as they were.
+fn in_front<'a>(asked: &[Vec<u8>], got: &'a [Vec<u8>]) -> &'a [Vec<u8>] {
+    let rest = asked.get(1..).unwrap_or_default();
+    match got.len().checked_sub(rest.len()) {
+        Some(front @ 2..) if got.get(front..) == Some(rest) => &got[..front],
+        _ => &[],
+    }
+}
+
+fn name(pair: &[u8]) -> &[u8] {
+    pair.split(|b| *b == b'=').next().unwrap_or_default()
+}
+
+/// What differs between two environments. Values of variables named like secrets are left out.
+fn changes(old: &[Vec<u8>], new: &[Vec<u8>]) -> Environment {
+    if old == new {
+        return Environment::default();
+    }
+    let before: BTreeSet<&Vec<u8>> = old.iter().collect();
+    let names: BTreeSet<&[u8]> = new.iter().map(|pair| name(pair)).collect();
+    let gone: BTreeSet<&[u8]> = old.iter().map(|pair| name(pair)).collect();
+    Environment {
+        set: new
+            .iter()
+            .filter(|pair| !before.contains(pair))
+            .map(|pair| crate::explain::words::hide_secret(pair))
+            .collect(),
+        unset: gone.difference(&names).map(|name| text(name)).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(words: &[&str]) -> Vec<Vec<u8>> {
+        words.iter().map(|w| w.as_bytes().to_vec()).collect()
+    }
+
+    #[test]
+    fn interpreters_are_what_was_put_in_front() {
+        let asked = list(&["run", "a", "b"]);
+        assert_eq!(in_front(&asked, &list(&["run", "a", "b"])), &list(&[])[..]);
+        let got = list(&["/bin/sh", "-e", "./run", "a", "b"]);
+        assert_eq!(in_front(&asked, &got), &list(&["/bin/sh", "-e", "./run"])[..]);
+        // No arguments at all: the kernel gives an empty one.
+        assert_eq!(in_front(&[], &list(&[""])), &list(&[])[..]);
+        // Something else that uexec does not understand.
+        assert_eq!(in_front(&asked, &list(&["x", "y", "z", "w"])), &list(&[])[..]);
+    }
+
+    #[test]
+    fn changes_of_the_environment_hide_secrets() {
+        let old = list(&["A=1", "B=2", "GONE=x"]);
+        let new = list(&["A=1", "B=3", "MY_TOKEN=abc"]);
+        let found = changes(&old, &new);
+        assert_eq!(found.set, ["B=3", "MY_TOKEN=••• (3 bytes, not shown)"]);
+        assert_eq!(found.unset, ["GONE"]);
+    }
+}

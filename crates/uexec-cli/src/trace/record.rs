@@ -1,0 +1,154 @@
+//! What is told of a tree, as JSON has it (docs/trace.schema.json). Only holds it.
+
+use serde::Serialize;
+
+/// One line.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(crate) enum Record {
+    /// The first.
+    Start(Start),
+    /// A process is created.
+    Spawn(Box<Spawn>),
+    /// A process executes a program.
+    Exec(Box<Exec>),
+    /// An exec has failed.
+    Failed(Box<Failed>),
+    /// A process has ended.
+    Exit(Exit),
+    /// The last: nobody is left.
+    End(End),
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Start {
+    /// Version of this format.
+    pub(crate) version: u32,
+    pub(crate) command: Vec<String>,
+    /// When, in seconds since 1970.
+    pub(crate) unix_time: f64,
+}
+
+/// Whose record it is, and when: seconds since the start.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Who {
+    pub(crate) t: f64,
+    /// Number of the process in this trace; the kernel's are used again.
+    pub(crate) id: u32,
+    pub(crate) pid: i32,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Spawn {
+    #[serde(flatten)]
+    pub(crate) who: Who,
+    /// Who has created it.
+    pub(crate) parent: u32,
+    /// `fork`, `vfork` or `clone`.
+    pub(crate) how: &'static str,
+    /// Names of the flags.
+    pub(crate) flags: Vec<String>,
+    /// Sent to the parent at the child's end.
+    pub(crate) exit_signal: u64,
+    /// What parent and child have in common, what the child has a copy of, what is new.
+    pub(crate) shared: Vec<&'static str>,
+    pub(crate) copied: Vec<&'static str>,
+    pub(crate) new: Vec<&'static str>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Exec {
+    #[serde(flatten)]
+    pub(crate) who: Who,
+    /// As it was called; `null` where the call could not be seen.
+    pub(crate) path: Option<String>,
+    pub(crate) argv: Vec<String>,
+    /// Microseconds from the call to the program's beginning, the tracer's own work included.
+    pub(crate) took_us: u64,
+    /// The file that runs.
+    pub(crate) exe: Option<String>,
+    /// Interpreters that were put in front, with their arguments, outermost first; the last is
+    /// the file they are to read.
+    pub(crate) chain: Vec<String>,
+    pub(crate) cwd: Option<String>,
+    pub(crate) env: Environment,
+    /// Directories that were looked in before.
+    pub(crate) searched: Vec<String>,
+    /// Page faults of the process since it was forked: how many pages it has copied, at most.
+    pub(crate) faults_since_fork: Option<u64>,
+    /// Microseconds that its parent has waited for this, after `vfork`.
+    pub(crate) parent_waited_us: Option<u64>,
+}
+
+/// What has changed in the environment since the last program of the process or its ancestors.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Environment {
+    /// Added, or with another value.
+    pub(crate) set: Vec<String>,
+    /// Names that are gone.
+    pub(crate) unset: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Failed {
+    #[serde(flatten)]
+    pub(crate) who: Who,
+    pub(crate) path: String,
+    pub(crate) argv: Vec<String>,
+    pub(crate) cwd: Option<String>,
+    /// What the kernel has said.
+    pub(crate) errno: &'static str,
+    pub(crate) number: u16,
+    /// Directories that were looked in.
+    pub(crate) searched: Vec<String>,
+    /// Why, as uexec sees it; `null` where it sees no reason.
+    pub(crate) because: Option<Because>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Because {
+    /// uexec comes to the same errno.
+    pub(crate) agrees: bool,
+    pub(crate) errno: &'static str,
+    pub(crate) stage: &'static str,
+    pub(crate) file: Option<String>,
+    pub(crate) why: String,
+    pub(crate) hint: String,
+    pub(crate) spec: &'static str,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Exit {
+    #[serde(flatten)]
+    pub(crate) who: Who,
+    /// Exit status; `null` when a signal has killed it.
+    pub(crate) status: Option<i32>,
+    pub(crate) signal: Option<i32>,
+    pub(crate) core: bool,
+    /// Seconds from its creation.
+    pub(crate) lived: f64,
+    /// Seconds of processor time, without the children it has waited for.
+    pub(crate) cpu: f64,
+    /// Its largest resident set; `null` where one of its children had a larger one.
+    pub(crate) max_rss_kib: Option<u64>,
+    /// Threads it has made.
+    pub(crate) threads: u32,
+    /// As in `exec`, for a process that has executed nothing.
+    pub(crate) faults_since_fork: Option<u64>,
+    pub(crate) parent_waited_us: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct End {
+    pub(crate) t: f64,
+    pub(crate) processes: u32,
+    pub(crate) execs: u32,
+    pub(crate) failed_execs: u32,
+}
+
+impl Exit {
+    /// It has not ended well.
+    pub(crate) const fn is_failure(&self) -> bool {
+        !matches!(self.status, Some(0))
+    }
+}

@@ -1,0 +1,101 @@
+//! What is told of each event.
+
+use super::common::place::Place;
+use super::{of, records, shell, traced};
+
+#[test]
+fn every_line_is_of_the_schema() {
+    let place = Place::new();
+    place.script("bad", "#!/nonexist -x\n");
+    shell(&place, "./bad; nosuch; (exit 3); X=1 /bin/true; sh -c 'kill $$'; cd / && /bin/true");
+    let schema = include_str!("../../../../docs/trace.schema.json");
+    let schema = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
+    let records = records(&place);
+    for record in &records {
+        let errors: Vec<_> = schema.iter_errors(record).map(|e| e.to_string()).collect();
+        assert!(errors.is_empty(), "{record:#}: {errors:?}");
+    }
+    assert_eq!(records.first().unwrap()["event"], "start");
+    let end = records.last().unwrap();
+    assert_eq!(end["event"], "end");
+    assert_eq!(end["execs"], of(&records, "exec").len());
+    assert_eq!(end["processes"], of(&records, "exit").len());
+    assert_eq!(of(&records, "spawn").len() + 1, of(&records, "exit").len());
+}
+
+#[test]
+fn a_failure_has_the_kernels_errno_and_the_reason() {
+    let place = Place::new();
+    place.script("bad", "#!/nonexist -x\n");
+    place.file("data", "text", 0o644);
+    let records = shell(&place, "./bad; ./data; true");
+    let failed = of(&records, "failed");
+    let [bad, data] = failed.as_slice() else { panic!("{failed:#?}") };
+    assert_eq!((&bad["errno"], &bad["path"]), (&"ENOENT".into(), &"./bad".into()));
+    assert_eq!(bad["because"]["agrees"], true, "{bad:#}");
+    assert_eq!(bad["because"]["file"], "/nonexist");
+    assert_eq!(bad["because"]["stage"], "script.interp");
+    assert_eq!((&data["errno"], &data["because"]["agrees"]), (&"EACCES".into(), &true.into()));
+}
+
+#[test]
+fn a_search_in_path_is_one() {
+    let place = Place::new();
+    let command = ["env", "PATH=/nonexist:/proc/self:/bin:/usr/bin", "env", "true"];
+    assert!(traced(&place, "json", &command).status().unwrap().success());
+    let records = records(&place);
+    let of_true: Vec<_> = of(&records, "exec");
+    let of_true = of_true.last().unwrap();
+    assert_eq!(of_true["argv"][0], "true");
+    assert_eq!(of_true["searched"].as_array().unwrap()[..2], ["/nonexist", "/proc/self"]);
+    assert!(of(&records, "failed").is_empty(), "{records:#?}");
+
+    let command = ["env", "PATH=/nonexist:/proc/self", "/bin/env", "nosuch"];
+    assert_eq!(traced(&place, "json", &command).status().unwrap().code(), Some(127));
+    let records = super::records(&place);
+    let failed = of(&records, "failed");
+    let last = failed.last().unwrap();
+    assert_eq!(last["argv"][0], "nosuch");
+    assert_eq!(last["searched"], serde_json::json!(["/nonexist", "/proc/self"]));
+    assert_eq!(last["because"]["why"], "no directory in PATH has it");
+}
+
+#[test]
+fn interpreters_environment_and_directory() {
+    let place = Place::new();
+    place.script("inner", "#!/bin/sh -e\ntrue\n");
+    place.script("outer", format!("#!{}\n", place.join("inner").display()));
+    let records = shell(&place, "A=1 ./outer x; cd / && exec env -u HOME true");
+    let exec = |word: &str| {
+        let all = of(&records, "exec");
+        let found = all.into_iter().find(|e| e["argv"][0] == word);
+        found.unwrap_or_else(|| panic!("{word}: {records:#?}")).clone()
+    };
+    let outer = exec("./outer");
+    let inner = place.join("inner").display().to_string();
+    assert_eq!(outer["chain"], serde_json::json!(["/bin/sh", "-e", inner, "./outer"]));
+    assert_eq!(outer["argv"], serde_json::json!(["./outer", "x"]));
+    assert!(outer["env"]["set"].as_array().unwrap().contains(&"A=1".into()), "{outer:#}");
+    assert_eq!(outer["cwd"], place.path.canonicalize().unwrap().display().to_string());
+    let last = exec("true");
+    assert_eq!(last["cwd"], "/");
+    let had_home = std::env::var_os("HOME").is_some();
+    assert_eq!(last["env"]["unset"].as_array().unwrap().contains(&"HOME".into()), had_home);
+}
+
+#[test]
+fn processes_have_parents_ends_and_costs() {
+    let place = Place::new();
+    let records = shell(&place, "(exit 3); sh -c 'kill -9 $$'; (/bin/true; /bin/true); true");
+    let exits = of(&records, "exit");
+    assert!(exits.iter().any(|e| e["status"] == 3 && e["faults_since_fork"].as_u64() > Some(0)));
+    let killed = exits.iter().find(|e| e["signal"] == 9).unwrap();
+    assert!(killed["status"].is_null());
+    assert!(exits.iter().all(|e| e["lived"].as_f64() >= Some(0.0)));
+    for spawn in of(&records, "spawn") {
+        let parent = spawn["parent"].as_u64().unwrap();
+        assert!(parent < spawn["id"].as_u64().unwrap());
+        let shares = spawn["shared"].as_array().unwrap().contains(&"memory".into());
+        assert_eq!(shares, spawn["how"] != "fork", "{spawn:#}");
+    }
+}

@@ -1,0 +1,105 @@
+//! Programs of other machines, laid out as their own kernels would: ELF64 and ELF32, either byte
+//! order.
+mod common;
+use common::elf::{Elf, Ph, R, STACK, W, X, load};
+use common::{Mem, alive};
+use uexec_core::abi::at;
+use uexec_core::arch::Class;
+use uexec_core::arch::foreign::{FOREIGN, find};
+use uexec_core::{EVERY_FORMAT, Errno, Exec, KERNEL_FORMATS, Plan};
+
+/// The same file for another machine: its numbers in the other order if it is a big-endian one.
+fn file(elf: Elf, wide: bool, big: bool, machine: u16) -> Vec<u8> {
+    let elf = if wide { elf } else { elf.i386() };
+    let count = elf.phs.len();
+    let mut bytes = Elf { machine, ..elf }.build();
+    if big {
+        bytes[5] = 2;
+        let word = if wide { 8 } else { 4 };
+        let (ehdr, phdr) = if wide { (64, 56) } else { (52, 32) };
+        let mut flip = |at: usize, len: usize| bytes[at..at + len].reverse();
+        [16, 18].iter().for_each(|at| flip(*at, 2));
+        (0..3).for_each(|i| flip(24 + i * word, word));
+        (0..6).for_each(|i| flip(ehdr - 12 + 2 * i, 2));
+        for i in 0..count {
+            let at = ehdr + i * phdr;
+            flip(at, 4);
+            if wide {
+                flip(at + 4, 4);
+                (1..7).for_each(|f| flip(at + 8 * f, 8));
+            } else {
+                (1..8).for_each(|f| flip(at + 4 * f, 4));
+            }
+        }
+    }
+    bytes
+}
+
+fn pie() -> Elf {
+    Elf::pie().and(Ph { kind: STACK, flags: R | W, ..Ph::default() })
+}
+
+fn run(bytes: Vec<u8>) -> Plan {
+    let mut mem = Mem::default().with("/p", bytes);
+    let kernel = uexec_core::plan(Exec::new("/p"), &mut mem, &KERNEL_FORMATS).unwrap_err();
+    assert_eq!(kernel.errno(), Errno::ENOEXEC);
+    alive(uexec_core::plan(Exec::new("/p"), &mut mem, &EVERY_FORMAT))
+}
+
+#[test]
+fn every_architecture_is_laid_out() {
+    for arch in &FOREIGN {
+        if arch.machines.contains(&3) {
+            continue;
+        }
+        let wide = arch.class == Class::Elf64;
+        let plan = run(file(pie(), wide, arch.big_endian, arch.machines[0]));
+        assert_eq!(plan.image.arch, arch);
+        assert_eq!(plan.stack.end, arch.stack_top, "{}", arch.name);
+        assert_eq!(plan.vmas[0].start, arch.et_dyn_base & !0xfff, "{}", arch.name);
+        assert_eq!(plan.image.interp_missing.as_deref(), Some(&b"/ld"[..]));
+        let bytes = plan.stack_bytes(&mut Mem::default());
+        let len = arch.class.word() as usize;
+        let mut argc = bytes[..len].to_vec();
+        if arch.big_endian {
+            argc.reverse();
+        }
+        assert_eq!(argc[0], 1, "{}", arch.name);
+        assert_eq!(plan.auxv.get(at::PHENT), Some(arch.class.phdr_len().into()));
+        assert!(!arch.told.source.is_empty() && !arch.told.entry.is_empty());
+    }
+}
+
+/// What `setarch -R cat /proc/self/maps` shows on such machines.
+#[test]
+fn well_known_addresses() {
+    let start = |wide, big, machine| run(file(pie(), wide, big, machine)).vmas[0].start;
+    assert_eq!(start(true, false, 183), 0xaaaa_aaaa_a000);
+    assert_eq!(start(true, true, 22), 0x2aa_0000_0000);
+    assert_eq!(start(false, false, 40), 0x40_0000);
+    assert_eq!(start(true, false, 21), 0x1_0000_0000);
+}
+
+#[test]
+fn bit_0_of_an_arm_entry_is_thumb() {
+    let elf = Elf::new(2, 0x1_0101, &[load(R | X, 0, 0x1_0000, 0x1000)]);
+    let plan = run(file(elf, false, false, 40));
+    assert_eq!(plan.registers.rip, 0x1_0100);
+    assert_eq!(plan.auxv.get(at::ENTRY), Some(0x1_0101));
+}
+
+#[test]
+fn an_i386_program_without_emulation() {
+    let mut mem = Mem::default().with("/p", Elf::pie().i386());
+    mem.ia32 = None;
+    let plan = alive(uexec_core::plan(Exec::new("/p"), &mut mem, &EVERY_FORMAT));
+    assert_eq!((plan.stack.end, plan.vmas[0].start), (0xc000_0000, 0x40_0000));
+}
+
+#[test]
+fn none_for_the_unknown() {
+    assert!(find(Class::Elf64, false, 0x9026).is_none());
+    assert!(find(Class::Elf64, true, 183).is_none());
+    let mut mem = Mem::default().with("/p", file(pie(), true, false, 0x9026));
+    assert!(uexec_core::plan(Exec::new("/p"), &mut mem, &EVERY_FORMAT).is_err());
+}

@@ -1,0 +1,272 @@
+//! A whole tree of processes followed by `ptrace(2)`: everything a command starts, and what
+//! becomes of it. Reports; decides and changes nothing of what it sees.
+//!
+//! The traced command is the caller's own process, so that whoever started that sees nothing but
+//! the command: its id, its signals, its end. The tracer is a process aside, of its own session
+//! and nobody's child. It stops the others only where a process or thread is created, executes,
+//! or gets a signal: execs are reported by a system call filter, other calls cost nothing.
+//!
+//! What cannot be hidden from the command: `TracerPid`, `Seccomp` and, for a user without
+//! `CAP_SYS_ADMIN`, `NoNewPrivs` in `/proc/PID/status`; nobody in it can trace another; set-user-ID
+//! files run without privilege, unless the tracer has `CAP_SYS_PTRACE`. When the tracer is killed,
+//! all are: the filter would let no exec succeed any more (`SECCOMP_RET_TRACE` without a tracer is
+//! `ENOSYS`). A child made with `CLONE_UNTRACED` escapes, and cannot execute anything.
+
+mod call;
+mod event;
+#[allow(unsafe_code, reason = "makes the tracer's process, and starts the command")]
+mod start;
+
+use alloc::collections::{BTreeMap, BTreeSet};
+
+use rustix::time::{ClockId, clock_gettime};
+use uexec_core::Errno;
+
+pub use event::{Call, Ended, Event, Image, Usage, What};
+pub use start::{Role, command, start};
+
+use crate::ffi::tracer::{self, Report, Resume, Whom};
+
+/// `PTRACE_O_…`: system calls marked, fork, vfork, clone, exec and the filter reported; all killed
+/// with the tracer.
+const OPTIONS: u64 = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x80 | 0x10_0000;
+
+const SIGTRAP: i32 = 5;
+
+/// A traced thread.
+#[derive(Debug)]
+struct Task {
+    /// Its process.
+    pid: i32,
+    /// The exec it is in.
+    call: Option<Call>,
+}
+
+/// What is to be done before the next report is looked at.
+#[derive(Clone, Copy, Debug)]
+enum Todo {
+    Nothing,
+    Go(i32, Resume, i32),
+    Take(i32),
+}
+
+/// Follows the tree. Dropping it, or the end of its process, kills who is left of the tree.
+#[derive(Debug)]
+pub struct Tracer {
+    root: i32,
+    tasks: BTreeMap<i32, Task>,
+    /// New threads that have stopped before their creator has reported them.
+    early: BTreeSet<i32>,
+    todo: Todo,
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+#[must_use]
+pub fn now() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+impl Tracer {
+    fn new(root: i32) -> Tracer {
+        let tasks = BTreeMap::from([(root, Task { pid: root, call: None })]);
+        Tracer { root, tasks, early: BTreeSet::new(), todo: Todo::Nothing }
+    }
+
+    /// The process that the command runs in.
+    #[must_use]
+    pub const fn root(&self) -> i32 {
+        self.root
+    }
+
+    /// How many threads are followed now.
+    #[must_use]
+    pub fn alive(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Lets the thread of the last event go on, and waits for the next one. The thread of an event
+    /// stands still, or is a zombie, until the next call, so it can be asked about in `/proc`.
+    /// `idle` is called before a wait that may take long. `None` when all have ended.
+    ///
+    /// # Errors
+    /// Those of `ptrace(2)` and `waitid(2)`.
+    pub fn next(&mut self, idle: &mut dyn FnMut()) -> Result<Option<Event>, Errno> {
+        loop {
+            self.finish()?;
+            let report = match tracer::wait(Whom::LookNow) {
+                Ok(None) => {
+                    idle();
+                    tracer::wait(Whom::Look)
+                }
+                other => other,
+            };
+            let report = match report {
+                Ok(Some(report)) => report,
+                Ok(None) => continue,
+                Err(Errno::ECHILD) => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            if let Some(event) = self.take(&report)? {
+                return Ok(Some(event));
+            }
+        }
+    }
+
+    /// Does what was left for after the last event.
+    fn finish(&mut self) -> Result<(), Errno> {
+        match core::mem::replace(&mut self.todo, Todo::Nothing) {
+            Todo::Nothing => Ok(()),
+            Todo::Go(tid, how, signal) => tracer::resume(tid, how, signal),
+            // A thread whose leader's place another has taken is gone already.
+            Todo::Take(tid) => match tracer::wait(Whom::Take(tid)) {
+                Ok(_) | Err(Errno::ECHILD) => Ok(()),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    fn take(&mut self, report: &Report) -> Result<Option<Event>, Errno> {
+        let at = now();
+        let tid = report.tid;
+        self.todo = Todo::Take(tid);
+        if (1..=3).contains(&report.code) {
+            return self.ended(at, report);
+        }
+        self.finish()?;
+        let (event, signal) = (report.status >> 8, report.status & 0x7f);
+        // It may have been killed since: the next report then says so.
+        self.todo = Todo::Go(tid, self.way_on(tid), 0);
+        match self.stopped(at, tid, event, report.status & 0xff) {
+            Ok(Some(event)) => Ok(event),
+            Ok(None) => {
+                self.todo = Todo::Go(tid, self.way_on(tid), signal);
+                Ok(None)
+            }
+            Err(Errno::ESRCH) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A thread in an exec is to stop when that fails.
+    fn way_on(&self, tid: i32) -> Resume {
+        let in_exec = self.tasks.get(&tid).is_some_and(|task| task.call.is_some());
+        if in_exec { Resume::Syscall } else { Resume::Cont }
+    }
+
+    /// A stop. `None` if it is a signal's.
+    fn stopped(
+        &mut self,
+        at: u64,
+        tid: i32,
+        event: i32,
+        signal: i32,
+    ) -> Result<Option<Option<Event>>, Errno> {
+        const FORK: i32 = 1;
+        const VFORK: i32 = 2;
+        const CLONE: i32 = 3;
+        const EXEC: i32 = 4;
+        const SECCOMP: i32 = 7;
+        const STOP: i32 = 128;
+        /// `SIGSTOP`, `SIGTSTP`, `SIGTTIN`, `SIGTTOU`.
+        const JOB: core::ops::RangeInclusive<i32> = 19..=22;
+        let event = match event {
+            FORK | VFORK | CLONE => self.created(at, tid)?,
+            EXEC => Some(self.executed(at, tid)?),
+            SECCOMP => {
+                self.entered(at, tid)?;
+                None
+            }
+            STOP if JOB.contains(&signal) && self.tasks.contains_key(&tid) => {
+                self.todo = Todo::Go(tid, Resume::Listen, 0);
+                None
+            }
+            STOP if !self.tasks.contains_key(&tid) => {
+                self.early.insert(tid);
+                self.todo = Todo::Nothing;
+                None
+            }
+            0 if signal == SIGTRAP | 0x80 => self.left(at, tid)?,
+            0 => return Ok(None),
+            _ => None,
+        };
+        Ok(Some(event))
+    }
+
+    /// A thread has made another.
+    fn created(&mut self, at: u64, tid: i32) -> Result<Option<Event>, Errno> {
+        let child = tracer::event_message(tid)? as i32;
+        let pid = self.tasks.get(&tid).map_or(tid, |task| task.pid);
+        let args = call::clone_args(tid)?;
+        let thread = args.flags.contains(uexec_core::clone::CloneFlags::CLONE_THREAD);
+        let known = self.tasks.contains_key(&child);
+        let child_pid = if thread { pid } else { child };
+        self.tasks.entry(child).or_insert(Task { pid: child_pid, call: None });
+        if self.early.remove(&child) {
+            tracer::resume(child, Resume::Cont, 0)?;
+        }
+        let what = What::Created { child, args: Some(args), thread };
+        Ok((!known).then_some(Event { at, pid, tid, what }))
+    }
+
+    /// A thread is about to execute something.
+    fn entered(&mut self, at: u64, tid: i32) -> Result<(), Errno> {
+        let info = tracer::call_info(tid)?;
+        let Some(task) = self.tasks.get_mut(&tid) else { return Ok(()) };
+        task.call = call::exec_call(at, tid, &info);
+        self.todo = Todo::Go(tid, self.way_on(tid), 0);
+        Ok(())
+    }
+
+    /// A thread has executed something; the others of its process are gone.
+    fn executed(&mut self, at: u64, tid: i32) -> Result<Event, Errno> {
+        let former = tracer::event_message(tid)? as i32;
+        let call = self.tasks.get_mut(&former).and_then(|task| task.call.take());
+        if former != tid {
+            self.tasks.remove(&former);
+        }
+        self.tasks.insert(tid, Task { pid: tid, call: None });
+        self.todo = Todo::Go(tid, Resume::Cont, 0);
+        let image = call::image(tid, &tracer::call_info(tid)?);
+        Ok(Event { at, pid: tid, tid, what: What::Executed { call, image } })
+    }
+
+    /// A thread leaves a call that it was stopped in: an exec that has failed.
+    fn left(&mut self, at: u64, tid: i32) -> Result<Option<Event>, Errno> {
+        let result = tracer::call_info(tid)?.left();
+        let Some(task) = self.tasks.get_mut(&tid) else { return Ok(None) };
+        let (pid, call) = (task.pid, task.call.take());
+        self.todo = Todo::Go(tid, Resume::Cont, 0);
+        let failed = call.zip(result.filter(|r| (-4095..0).contains(r)));
+        Ok(failed.map(|(call, result)| {
+            let errno = Errno(result.unsigned_abs() as u16);
+            Event { at, pid, tid, what: What::Failed { call, errno } }
+        }))
+    }
+
+    fn ended(&mut self, at: u64, report: &Report) -> Result<Option<Event>, Errno> {
+        let tid = report.tid;
+        self.adopt()?;
+        let task = self.tasks.remove(&tid);
+        // Of a process the leader is the last to be reported.
+        if task.is_some_and(|task| task.pid != tid) {
+            return Ok(None);
+        }
+        let how = match report.code {
+            1 => Ended::Exited(report.status),
+            code => Ended::Killed { signal: report.status, core: code == 3 },
+        };
+        let what = What::Ended { how, usage: Usage::from_words(&report.usage) };
+        Ok(Some(Event { at, pid: tid, tid, what }))
+    }
+
+    /// Lets threads go on whose creator may have been killed before it could report them.
+    fn adopt(&mut self) -> Result<(), Errno> {
+        for tid in core::mem::take(&mut self.early) {
+            let pid = call::process_of(tid).unwrap_or(tid);
+            self.tasks.insert(tid, Task { pid, call: None });
+            tracer::resume(tid, Resume::Cont, 0)?;
+        }
+        Ok(())
+    }
+}

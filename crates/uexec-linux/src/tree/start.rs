@@ -1,0 +1,176 @@
+//! Makes the tracer's process, and lets it take hold of this one.
+
+use alloc::ffi::CString;
+use alloc::vec::Vec;
+
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use rustix::pipe::{PipeFlags, pipe_with};
+use uexec_core::Errno;
+
+use super::call::{ARCH_I386, X32};
+use super::{OPTIONS, Tracer};
+use crate::ffi::{self, errno, thread, tracer};
+
+/// Who returns from [`start`]: it does so twice.
+#[derive(Debug)]
+pub enum Role {
+    /// This process, which is traced now and should execute the command.
+    Traced,
+    /// The new process, which follows it.
+    Tracer(Tracer),
+}
+
+const SIGCHLD: u64 = 17;
+const AUDIT_ARCH_X86_64: u64 = 0xc000_003e;
+const PR_SET_PTRACER: u64 = 0x5961_6d61;
+const PR_SET_NO_NEW_PRIVS: u64 = 38;
+
+/// Begins to trace this process. The tracer keeps standard error and the descriptors in `keep`, and
+/// closes all others, so that nobody waits for their end because of it.
+///
+/// # Errors
+/// `EPERM` where this process is traced already, or tracing is forbidden; what a filter or a limit
+/// says. This process may then have `no_new_privs` set.
+///
+/// # Safety
+/// This process must have one thread.
+pub unsafe fn start(keep: &[BorrowedFd<'_>]) -> Result<Role, Errno> {
+    let root = thread::getpid();
+    let (hear, tell) = pipe_with(PipeFlags::CLOEXEC).map_err(errno)?;
+    let (heard, told) = pipe_with(PipeFlags::CLOEXEC).map_err(errno)?;
+    // The process in between must not be seen: neither by a signal at its end, nor by what it has
+    // used, which is not counted where the signal is ignored.
+    let action = thread::action(SIGCHLD)?;
+    thread::set_ignored(SIGCHLD);
+    // SAFETY: one thread, by the caller's promise.
+    let between = unsafe { tracer::fork() };
+    if between == Ok(0) {
+        // The tracer's own session, so that signals of the terminal are not for it.
+        let _ = rustix::process::setsid();
+        // SAFETY: as above.
+        if unsafe { tracer::fork() } != Ok(0) {
+            tracer::exit(0);
+        }
+        drop((hear, told));
+        return follow(root, tell, heard, keep).map(Role::Tracer);
+    }
+    if let Ok(pid) = between {
+        tracer::wait_child(pid);
+    }
+    // SAFETY: what was there before.
+    let restored = unsafe { thread::set_action(SIGCHLD, &action) };
+    between.and(restored)?;
+    drop((tell, heard));
+    let pid = read_number(&hear).ok_or(Errno::EAGAIN)?;
+    // Where the Yama module lets only ancestors trace; elsewhere the kernel does not know it.
+    let _ = ffi::prctl(PR_SET_PTRACER, pid.into(), 0);
+    write_number(&told, 0);
+    match read_number(&hear) {
+        Some(0) => {}
+        error => return Err(Errno(error.unwrap_or(1) as u16)),
+    }
+    install_filter()?;
+    Ok(Role::Traced)
+}
+
+/// The tracer's beginning.
+fn follow(
+    root: i32,
+    tell: OwnedFd,
+    heard: OwnedFd,
+    keep: &[BorrowedFd<'_>],
+) -> Result<Tracer, Errno> {
+    write_number(&tell, thread::getpid() as u32);
+    let seized = match read_number(&heard) {
+        Some(_) => thread::ptrace(thread::Trace::Seize, root, OPTIONS),
+        None => tracer::exit(0),
+    };
+    write_number(&tell, seized.err().map_or(0, |e| e.0.into()));
+    if seized.is_err() {
+        tracer::exit(0);
+    }
+    // They must not be closed behind their owners' backs.
+    drop((tell, heard));
+    // Its own signals, and those that a terminal sends to whoever writes to it.
+    for signal in [1, 2, 3, 13, 15, 20, 21, 22] {
+        thread::set_ignored(signal);
+    }
+    thread::set_default(SIGCHLD);
+    let mut kept: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd() as u32).chain([2]).collect();
+    kept.sort_unstable();
+    let mut from = 0;
+    for fd in kept {
+        if fd > from {
+            tracer::close_range(from, fd - 1);
+        }
+        from = fd + 1;
+    }
+    tracer::close_range(from, u32::MAX);
+    Ok(Tracer::new(root))
+}
+
+fn write_number(to: &OwnedFd, number: u32) {
+    let _ = rustix::io::write(to, &number.to_ne_bytes());
+}
+
+fn read_number(from: &OwnedFd) -> Option<u32> {
+    let mut bytes = [0; 4];
+    let n = rustix::io::retry_on_intr(|| rustix::io::read(from, &mut bytes)).ok()?;
+    (n == 4).then(|| u32::from_ne_bytes(bytes))
+}
+
+/// Lets every `execve` and `execveat`, of all three kinds of system calls, be reported to the
+/// tracer, and nothing else.
+fn install_filter() -> Result<(), Errno> {
+    // `struct sock_filter`: code, jump if true, jump if false, operand (`seccomp(2)`).
+    const fn op(code: u64, jt: u64, jf: u64, k: u64) -> u64 {
+        code | jt << 16 | jf << 24 | k << 32
+    }
+    let is = |jt, jf, k| op(0x15, jt, jf, k);
+    let program = [
+        op(0x20, 0, 0, 4), // the architecture
+        is(4, 0, AUDIT_ARCH_X86_64),
+        is(0, 9, ARCH_I386.into()),
+        op(0x20, 0, 0, 0), // the number
+        is(6, 0, 11),
+        is(5, 6, 358),
+        op(0x20, 0, 0, 0),
+        is(3, 0, 59),
+        is(2, 0, 322),
+        is(1, 0, X32 | 520),
+        is(0, 1, X32 | 545),
+        op(0x06, 0, 0, 0x7ff0_0000), // SECCOMP_RET_TRACE
+        op(0x06, 0, 0, 0x7fff_0000), // SECCOMP_RET_ALLOW
+    ];
+    // With CAP_SYS_ADMIN there is no need to change what the command inherits.
+    tracer::install_filter(&program).or_else(|_| {
+        ffi::prctl(PR_SET_NO_NEW_PRIVS, 1, 0)?;
+        tracer::install_filter(&program)
+    })
+}
+
+/// Executes the command by the kernel, the candidates one after the other as `execvp(3)` does.
+/// Returns only on failure.
+#[must_use]
+pub fn command(candidates: &[Vec<u8>], argv: &[Vec<u8>], envp: &[Vec<u8>]) -> Errno {
+    let strings = |list: &[Vec<u8>]| -> Result<Vec<CString>, Errno> {
+        list.iter().map(|s| CString::new(s.as_slice()).map_err(|_| Errno::EINVAL)).collect()
+    };
+    let pointers = |list: &[CString]| -> Vec<*const u8> {
+        list.iter().map(|s| s.as_ptr().cast()).chain([core::ptr::null()]).collect()
+    };
+    let (argv, envp, paths) = match (strings(argv), strings(envp), strings(candidates)) {
+        (Ok(argv), Ok(envp), Ok(paths)) => (argv, envp, paths),
+        _ => return Errno::EINVAL,
+    };
+    let (argv, envp) = (pointers(&argv), pointers(&envp));
+    let mut search = uexec_core::lookup::Search::default();
+    for path in &paths {
+        // SAFETY: both lists were made from C strings that still live.
+        let error = unsafe { tracer::execve(path, &argv, &envp) };
+        if !search.goes_on(error) {
+            return error;
+        }
+    }
+    search.errno()
+}
