@@ -110,7 +110,7 @@ impl Rewrite {
 
 /// A binary format: the kernel's `struct linux_binfmt`.
 pub trait Binfmt {
-    /// Its name, as in [`Link::format`].
+    /// Its name, as in [`Link::format`](crate::story::Link::format).
     fn name(&self) -> Cow<'static, str>;
 
     /// Looks at the file of this round and says what it is.

@@ -1,7 +1,7 @@
 //! a.out for i386, the last of the list: `OMAGIC`, `NMAGIC`, `ZMAGIC`, `QMAGIC` (AOUT-1 to
 //! AOUT-3). Linux has run none since 5.19, when it lost the format.
 //!
-//! The header is read and judged here; [`load`] places it.
+//! The header is read and judged here; the room below places it.
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
@@ -24,7 +24,7 @@ pub enum Aout {
     /// As the kernel has it: it says only that it has it no more.
     AsKernel,
     /// As Linux 5.15 had it, so far as a program can tell, and with the two differences that
-    /// [`load`] names.
+    /// its room names.
     On,
 }
 
