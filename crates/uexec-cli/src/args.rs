@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) mod doctor;
+pub(crate) mod interp;
 
 /// Program execution for Linux, in user space
 #[derive(Debug, Parser)]
@@ -22,6 +23,9 @@ pub(crate) enum Command {
     Explain(Explain),
     Check(Check),
     Doctor(doctor::Doctor),
+    /// Give the parent's new user namespace all ids of this one: how `run --tree` does it
+    #[command(hide = true)]
+    MapIds,
     /// Print the manual page, or write all of them to a directory
     #[command(hide = true)]
     Man {
@@ -193,6 +197,7 @@ Examples:
   uexec run ls -l                        ls, from PATH
   uexec run --argv0 sh busybox -c ls     another name for argv[0]
   uexec run --seed 7 ./prog              the same addresses every time
+  uexec run --tree make                  make and all that it starts
   curl -s host/tool | uexec run - -h     a program from standard input",
     override_usage = "uexec run [OPTIONS] PROG [ARGS]...",
     help_template = "\
@@ -237,9 +242,13 @@ pub(crate) struct Run {
     #[arg(long, value_name = "N", help_heading = "Where it is placed")]
     pub(crate) seed: Option<u64>,
 
-    /// Use this dynamic loader, not the one the program names
-    #[arg(long, value_name = "PATH", help_heading = "How it is started")]
-    pub(crate) interp: Option<OsString>,
+    /// Dynamic loader to use, or NEW in place of OLD
+    #[arg(long, value_name = "[OLD=]NEW", help_heading = "How it is started")]
+    pub(crate) interp: Vec<interp::Interp>,
+
+    /// Serve each exec, of all descendants too
+    #[arg(long, conflicts_with = "seed", help_heading = "How it is started")]
+    pub(crate) tree: bool,
 
     /// Own user namespace, where /proc/self/exe can be set
     #[arg(long, help_heading = "How it is started")]

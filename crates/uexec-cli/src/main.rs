@@ -20,6 +20,7 @@ mod report;
 mod run;
 mod start;
 mod style;
+mod tree;
 mod userns;
 
 use std::ffi::{CStr, c_char};
@@ -74,6 +75,10 @@ fn dispatch(cli: args::Cli, envp: Vec<Vec<u8>>) -> u8 {
         args::Command::Explain(explain) => explain::explain(explain, envp),
         args::Command::Check(check) => check::check(&check),
         args::Command::Doctor(args) => doctor::doctor(&args),
+        args::Command::MapIds => match tree::namespace::map_ids_of_parent() {
+            Ok(()) => 0,
+            Err(_) => OWN_FAILURE,
+        },
         args::Command::Man { dir } => docs::man(dir.as_deref()),
         args::Command::Completions { shell } => docs::completions(shell),
     }
