@@ -21,7 +21,13 @@
 //!   which does the rest; without, the exec is refused (`EAGAIN`).
 //! - `SIGPIPE` stays ignored if it is, as `execve(2)` leaves it; Rust's runtime has ignored it at its
 //!   start. [`Exec::default_signal`] makes it what `std::process::Command` makes it.
+//! - A `userfaultfd(2)` descriptor that the program inherits and that wants to hear of unmapping is
+//!   waited for, where nobody else reads it; an io_uring with a polling thread (`IORING_SETUP_SQPOLL`)
+//!   that it inherits keeps that thread.
 //! - Not from a signal handler: planning allocates.
+//!
+//! As during any `execve(2)`, other threads cannot make threads for the moment in which the kernel is
+//! asked about the file: `clone(2)` gives them `EAGAIN`.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

@@ -9,17 +9,35 @@ use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 
 use crate::ffi::{self, thread};
 use crate::procfs::{each_line, read_number};
-use crate::threads::Task;
+use crate::threads::{self, PATIENCE, Task, wait_a_little};
 
 /// Clears everything away but the descriptors that are still needed. All signals are blocked, and
 /// the calling thread is the only one.
 pub(crate) fn leave(keep: &[i32], defaults: u64) {
-    const CLONE_FILES: u64 = 0x400;
-    let _ = thread::unshare(CLONE_FILES);
+    // A thread that the kernel has made for a ring shares the descriptors, and goes when the ring is
+    // closed: for both.
+    let others = threads::count().is_ok_and(|n| n > 1);
+    if !others {
+        unshare_descriptors();
+    }
     destroy_aio();
     delete_timers();
     close_on_exec(keep);
+    if others {
+        let mut looks = 0;
+        while threads::count().is_ok_and(|n| n > 1) && looks < PATIENCE {
+            wait_a_little(looks);
+            looks += 1;
+        }
+        unshare_descriptors();
+    }
     reset_signals(defaults);
+}
+
+/// From another process that has the same table (`CLONE_FILES`).
+fn unshare_descriptors() {
+    const CLONE_FILES: u64 = 0x400;
+    let _ = thread::unshare(CLONE_FILES);
 }
 
 /// Contexts of `io_setup(2)`: each is known by the address of its ring.

@@ -10,7 +10,7 @@ use uexec_core::Errno;
 
 use crate::ffi::{self, thread};
 use crate::procfs::{Text, read_hex};
-use crate::threads;
+use crate::threads::{self, PATIENCE, wait_a_little};
 use thread::Shared;
 
 pub(crate) use loader::OtherWay;
@@ -34,18 +34,25 @@ pub(crate) fn owners() -> Owners {
     const CLONE_VM: u64 = 0x100;
     const CLONE_SIGHAND: u64 = 0x800;
     const CLONE_THREAD: u64 = 0x1_0000;
-    let asked = thread::unshare(CLONE_VM | CLONE_SIGHAND | CLONE_THREAD);
-    if asked.is_ok() {
-        return Owners::Thread;
-    }
-    let threads = threads::count();
-    if threads == Ok(1) && asked == Err(Errno::EINVAL) {
-        return Owners::Others;
-    }
-    match (is_parents(), threads) {
-        (Ok(false), Ok(1)) => Owners::Thread,
-        (Ok(false), Ok(_)) => Owners::Process,
-        _ => Owners::Others,
+    let mut looks = 0;
+    loop {
+        let asked = thread::unshare(CLONE_VM | CLONE_SIGHAND | CLONE_THREAD);
+        if asked.is_ok() {
+            return Owners::Thread;
+        }
+        let threads = threads::count();
+        let alone = threads == Ok(1);
+        match is_parents() {
+            // A thread that has just ended keeps the table of signal handlers for a moment longer
+            // than its place in the list.
+            Ok(false) if alone && asked == Err(Errno::EINVAL) && looks < PATIENCE => {}
+            Ok(false) if alone && asked == Err(Errno::EINVAL) => return Owners::Others,
+            Ok(false) if alone => return Owners::Thread,
+            Ok(false) if threads.is_ok() => return Owners::Process,
+            _ => return Owners::Others,
+        }
+        wait_a_little(looks);
+        looks += 1;
     }
 }
 

@@ -24,7 +24,7 @@ use helper::Helper;
 use table::{At, GO, GO_BITS, Go, INSIDE, TABLE, Table};
 
 pub(crate) use finish::{Ending, finish_alone};
-pub(crate) use tasks::{Task, count};
+pub(crate) use tasks::{PATIENCE, Task, count, wait_a_little};
 
 /// Why threads cannot be ended from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -287,10 +287,11 @@ impl Drop for Stopped {
         thread::set_ignored(SIGNAL);
         // SAFETY: as it was before.
         let _ = unsafe { thread::set_action(SIGNAL, &self.table.old) };
+        // Who comes from now on does not see it; who has seen it is waited for.
+        let table = TABLE.swap(core::ptr::null_mut(), SeqCst);
         while INSIDE.load(SeqCst) != 0 {
             thread::sched_yield();
         }
-        let table = TABLE.swap(core::ptr::null_mut(), SeqCst);
         // SAFETY: it was leaked for this, and nobody looks at it any more.
         drop(unsafe { Box::from_raw(table) });
         thread::set_mask(self.mask);

@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// What other threads do (see `uexec-host`).
-pub const SIBLINGS: [&str; 6] = ["pause", "busy", "read", "libc", "raw", "vfork"];
+pub const SIBLINGS: [&str; 8] =
+    ["pause", "busy", "read", "libc", "raw", "malloc", "rival", "vfork"];
 
 /// Nobody in particular.
 const NOBODY: u32 = 65_534;

@@ -45,3 +45,19 @@ fn vfork_children() {
         .unwrap();
     assert!(host.status.success(), "{}", String::from_utf8_lossy(&host.stderr));
 }
+
+/// Where the leader has ended, only the kernel can give its id to another thread: it starts the
+/// loader.
+#[test]
+fn a_leader_that_has_ended() {
+    let probe = env!("CARGO_BIN_EXE_uexec-probe");
+    let host = |way| {
+        let mut host = Command::new(env!("CARGO_BIN_EXE_uexec-host"));
+        host.args([way, "orphan", "pause", "-", probe, "alone", "%pid"]).output().unwrap()
+    };
+    let with = host("loader");
+    assert!(with.status.success(), "{}", String::from_utf8_lossy(&with.stderr));
+    let without = host("uexec");
+    let said = String::from_utf8_lossy(&without.stderr);
+    assert!(said.contains("EAGAIN") && said.contains("main thread"), "{said}");
+}

@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering::SeqCst;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 
 use super::handler::SIGNAL;
-use super::tasks::{Task, is_alone};
+use super::tasks::{PATIENCE, Task, is_alone, wait_a_little};
 use crate::arch::{enter, on_stack, rseq_area};
 use crate::ffi::{self, thread};
 use crate::leave::leave;
@@ -144,11 +144,9 @@ extern "C" fn taken_over(_: u64) -> ! {
 /// # Safety
 /// The process is given away.
 pub(super) unsafe fn finish(ending: &Ending, taken_over: bool) -> ! {
-    const STEP_MICROS: u64 = 20;
-    const PATIENCE: u64 = 1_000_000 / STEP_MICROS;
     let mut waited = 0;
     while !is_alone(waited < PATIENCE) {
-        thread::sleep(STEP_MICROS);
+        wait_a_little(waited);
         waited += 1;
     }
     if taken_over {

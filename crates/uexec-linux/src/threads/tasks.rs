@@ -105,6 +105,14 @@ pub(crate) fn count() -> Result<usize, Errno> {
     Ok(usize::try_from(tasks.st_nlink).unwrap_or(usize::MAX).saturating_sub(2))
 }
 
+/// How often is looked for threads that are not in this process's hands: for about a second.
+pub(crate) const PATIENCE: u32 = 1000;
+
+/// Sleeps between two looks, the longer the more there have been.
+pub(crate) fn wait_a_little(looks: u32) {
+    thread::sleep(20 << (looks / 16).min(6));
+}
+
 /// Whether the calling thread is the only one left that runs code of this process; `patient` also
 /// waits for those that have ended to be gone, which takes as long as a debugger wants.
 pub(crate) fn is_alone(patient: bool) -> bool {

@@ -69,6 +69,17 @@ fn with_one_thing() {
     same("each", &cases, &[]);
 }
 
+/// A thread that the kernel has made is neither stopped nor waited for; it goes with its ring.
+#[test]
+fn with_a_thread_of_the_kernels() {
+    let cases = [
+        ("leader", "-", "polled ring"),
+        ("leader", "pause,raw", "polled ring"),
+        ("other", "pause", "polled ring"),
+    ];
+    same("ring", &cases, &[]);
+}
+
 /// Pending for the process, where no other thread takes them; and signals that setting their default
 /// action would drop (`sigaction(2)`).
 #[test]

@@ -23,6 +23,7 @@ pub(crate) fn process(names: &[&str]) -> Result<(), String> {
             "locked" => apply(&[State::LockMemory]),
             "descriptors" => descriptors(),
             "rings" => rings(),
+            "polled ring" => polled_ring(),
             "locks" => locks(),
             "children" => children(),
             "filter" => apply(&[State::Filter]),
@@ -171,6 +172,14 @@ fn rings() -> bool {
     made(call(libc::SYS_signalfd4, [u64::MAX, (&raw const set) as u64, 8, 0, 0]));
     made(call(libc::SYS_memfd_create, [c"kept".as_ptr() as u64, 0, 0, 0, 0]));
     true
+}
+
+/// A ring whose submissions a thread of the kernel's looks for, which is listed with this process's.
+fn polled_ring() -> bool {
+    const IORING_SETUP_SQPOLL: u32 = 2;
+    let mut parameters = [0u32; 30];
+    parameters[2] = IORING_SETUP_SQPOLL;
+    call(libc::SYS_io_uring_setup, [4, parameters.as_mut_ptr() as u64, 0, 0, 0]) >= 0
 }
 
 /// Record locks on a file that is not the program.

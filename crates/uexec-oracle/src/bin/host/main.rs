@@ -3,7 +3,8 @@
 //! - `WAY`: `kernel`, `uexec` (refused where it cannot be done from inside), `loader` (the same,
 //!   with a loader for those cases), `rehearse` (all but the last step, then sees
 //!   whether every thread still runs: status 0), `fail` (the program cannot be executed; likewise).
-//! - `CALLER`: `leader` or `other`, the thread that calls. If `other`, the leader is the first sibling.
+//! - `CALLER`: `leader` or `other`, the thread that calls. If `other`, the leader is the first sibling;
+//!   if `orphan`, it has ended.
 //! - `SIBLINGS`: kinds of other threads, with commas; see [`siblings`].
 //! - `EQUIPMENT`: what else the process has, with commas; see [`equipment`]. `-` for nothing.
 //! - `PROG ARGS…`: the program. `%pid` in an argument is this process's id.
@@ -90,6 +91,7 @@ fn start(way: Way, caller: &str, kinds: &str, equipment: &str, program: Vec<OsSt
         return complain("no program");
     }
     let leads = caller == "leader";
+    let orphan = caller == "orphan";
     let (first, rest) = match (leads, kinds.split_first()) {
         (false, Some((first, rest))) => (Some(*first), rest),
         _ => (None, kinds.as_slice()),
@@ -100,6 +102,9 @@ fn start(way: Way, caller: &str, kinds: &str, equipment: &str, program: Vec<OsSt
     };
     let equipment: Vec<String> = equipment.into_iter().map(str::to_owned).collect();
     let call = move |siblings: &Siblings| -> ExitCode {
+        while orphan && !siblings::is_leader_dead() {
+            std::thread::yield_now();
+        }
         siblings.wait_until_in_place();
         let names: Vec<&str> = equipment.iter().map(String::as_str).collect();
         if let Err(why) = equipment::thread(&names) {
@@ -110,14 +115,17 @@ fn start(way: Way, caller: &str, kinds: &str, equipment: &str, program: Vec<OsSt
     if leads {
         return call(&siblings);
     }
+    if orphan {
+        std::thread::spawn(move || {
+            std::process::exit(i32::from(call(&siblings) != ExitCode::SUCCESS))
+        });
+        siblings::end_thread();
+    }
     let leader = match siblings.add(first.unwrap_or("pause")) {
         Ok(leader) => leader,
         Err(why) => return complain(&why),
     };
-    std::thread::spawn(move || {
-        let status = call(&siblings);
-        std::process::exit(i32::from(status != ExitCode::SUCCESS) * i32::from(FAILED));
-    });
+    std::thread::spawn(move || siblings::exit(call(&siblings) == ExitCode::SUCCESS));
     leader.run()
 }
 

@@ -1,25 +1,28 @@
 //! Other threads, each in a state in which an exec may find it, and able to show that it still runs.
 //!
 //! Kinds: `pause`, `busy`, `read`; `libc` and `raw`, which block all signals through the C library
-//! or behind its back (every second one busy, the others reading); `vfork`, which waits for a child
-//! that shares its memory.
+//! or behind its back (every second one busy, the others reading); `malloc`, which holds the
+//! allocator's only lock most of the time; `rival`, which stops all other threads again and again, as
+//! for an exec of its own; `vfork`, which waits for a child that shares its memory.
 
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI32;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64};
 use std::time::{Duration, Instant};
 
 use libc::{c_int, c_void};
+use uexec_linux::exec::Exec;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Pause,
     Busy,
     Read,
+    Malloc,
+    Rival,
     Vfork,
 }
 
@@ -54,6 +57,10 @@ pub(crate) struct Siblings {
     all: Vec<(Kind, Arc<Shown>, PipeWriter)>,
 }
 
+/// Set when all threads there are to be have been made: while one execs, or asks the kernel whether it
+/// could, others cannot make threads (`EAGAIN` of `clone(2)`).
+static ALL_MADE: AtomicBool = AtomicBool::new(false);
+
 extern "C" fn nothing(_: c_int) {}
 
 impl Siblings {
@@ -78,6 +85,13 @@ impl Siblings {
             "busy" => (Kind::Busy, Blocked::Nothing),
             "read" => (Kind::Read, Blocked::Nothing),
             "vfork" => (Kind::Vfork, Blocked::Nothing),
+            "rival" => (Kind::Rival, Blocked::Nothing),
+            "malloc" => {
+                // One arena for all threads.
+                // SAFETY: numbers only.
+                unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+                (Kind::Malloc, Blocked::Nothing)
+            }
             "libc" => (odd, Blocked::ByLibc),
             "raw" => (odd, Blocked::Raw),
             other => return Err(format!("no kind {other:?}")),
@@ -91,13 +105,14 @@ impl Siblings {
 
     /// Waits until each is where it is to be.
     pub(crate) fn wait_until_in_place(&self) {
+        ALL_MADE.store(true, SeqCst);
         for (kind, shown, _) in &self.all {
             while shown.tid.load(SeqCst) == 0 {
                 std::thread::yield_now();
             }
             let path = format!("/proc/self/task/{}/stat", shown.tid.load(SeqCst));
             let wanted = match kind {
-                Kind::Busy => continue,
+                Kind::Busy | Kind::Malloc | Kind::Rival => continue,
                 Kind::Pause | Kind::Read => ") S",
                 Kind::Vfork => ") D",
             };
@@ -113,7 +128,7 @@ impl Siblings {
             let before = shown.rounds.load(SeqCst);
             let tid = shown.tid.load(SeqCst);
             match kind {
-                Kind::Busy => {}
+                Kind::Busy | Kind::Malloc | Kind::Rival => {}
                 Kind::Pause => {
                     // SAFETY: the signal has a handler that does nothing.
                     unsafe {
@@ -132,6 +147,27 @@ impl Siblings {
         }
         ExitCode::SUCCESS
     }
+}
+
+/// Ends this process, and runs nothing: the standard library's exit would unmap the alternate signal
+/// stack of the main thread, which may still get a signal.
+pub(crate) fn exit(worked: bool) -> ! {
+    let status = if worked { 0 } else { i32::from(crate::FAILED) };
+    // SAFETY: numbers only.
+    unsafe { libc::_exit(status) }
+}
+
+/// Ends this thread, and nothing else.
+pub(crate) fn end_thread() -> ! {
+    loop {
+        // SAFETY: nothing of this thread's is used by others.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+    }
+}
+
+/// Whether the leader has ended.
+pub(crate) fn is_leader_dead() -> bool {
+    std::fs::read_to_string("/proc/self/stat").is_ok_and(|s| s.contains(") Z"))
 }
 
 impl Sibling {
@@ -165,9 +201,13 @@ impl Sibling {
                     unsafe { libc::pause() };
                 }
                 Kind::Busy => std::hint::spin_loop(),
+                // Too large for a cache of its own.
+                Kind::Malloc => drop(std::hint::black_box(vec![0u8; 5000])),
                 Kind::Read => {
                     let _ = (&self.input).read(&mut [0]);
                 }
+                Kind::Rival if !ALL_MADE.load(SeqCst) => std::thread::yield_now(),
+                Kind::Rival => drop(Exec::new("/bin/sh").rehearse()),
                 Kind::Vfork => self.wait_for_child(),
             }
             self.shown.rounds.fetch_add(1, SeqCst);
