@@ -132,6 +132,9 @@ const fn same_register(modrm: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
+    use alloc::vec::Vec;
+
     use super::*;
 
     #[test]
