@@ -35,7 +35,8 @@ fn failures_are_told() {
         ("no-such-program-anywhere", 127, "ENOENT"),
         (text.to_str().unwrap(), 126, "EACCES"),
     ] {
-        let failed = run(&mut command(true, [program]));
+        // No directory that nobody may search.
+        let failed = run(command(true, [program]).env("PATH", "/usr/bin:/bin"));
         assert_eq!(failed.status.code(), Some(status), "{failed:?}");
         assert!(String::from_utf8_lossy(&failed.stderr).contains(what), "{failed:?}");
         // A shell of the tree says of it what a shell says outside.
