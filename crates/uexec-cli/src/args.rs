@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) mod binfmt;
 pub(crate) mod doctor;
+pub(crate) mod interp;
 pub(crate) mod trace;
 
 /// Program execution for Linux, in user space
@@ -26,6 +27,9 @@ pub(crate) enum Command {
     Binfmt(binfmt::Binfmt),
     Trace(trace::Trace),
     Doctor(doctor::Doctor),
+    /// Give the parent's new user namespace all ids of this one: how `run --tree` does it
+    #[command(hide = true)]
+    MapIds,
     /// Print the manual page, or write all of them to a directory
     #[command(hide = true)]
     Man {
@@ -207,6 +211,7 @@ Examples:
   uexec run ls -l                        ls, from PATH
   uexec run --argv0 sh busybox -c ls     another name for argv[0]
   uexec run --seed 7 ./prog              the same addresses every time
+  uexec run --tree make                  make and all that it starts
   curl -s host/tool | uexec run - -h     a program from standard input",
     override_usage = "uexec run [OPTIONS] PROG [ARGS]...",
     help_template = "\
@@ -251,9 +256,13 @@ pub(crate) struct Run {
     #[arg(long, value_name = "N", help_heading = "Where it is placed")]
     pub(crate) seed: Option<u64>,
 
-    /// Use this dynamic loader, not the one the program names
-    #[arg(long, value_name = "PATH", help_heading = "How it is started")]
-    pub(crate) interp: Option<OsString>,
+    /// Dynamic loader to use, or NEW in place of OLD
+    #[arg(long, value_name = "[OLD=]NEW", help_heading = "How it is started")]
+    pub(crate) interp: Vec<interp::Interp>,
+
+    /// Serve each exec, of all descendants too
+    #[arg(long, conflicts_with = "seed", help_heading = "How it is started")]
+    pub(crate) tree: bool,
 
     #[command(flatten)]
     pub(crate) rules: binfmt::Rules,

@@ -23,6 +23,7 @@ mod shlib;
 mod start;
 mod style;
 mod trace;
+mod tree;
 mod userns;
 
 use std::ffi::{CStr, c_char};
@@ -79,6 +80,10 @@ fn dispatch(cli: args::Cli, envp: Vec<Vec<u8>>) -> u8 {
         args::Command::Binfmt(args) => binfmt::binfmt(&args),
         args::Command::Trace(args) => trace::trace(&args, &envp),
         args::Command::Doctor(args) => doctor::doctor(&args),
+        args::Command::MapIds => match tree::namespace::map_ids_of_parent() {
+            Ok(()) => 0,
+            Err(_) => OWN_FAILURE,
+        },
         args::Command::Man { dir } => docs::man(dir.as_deref()),
         args::Command::Completions { shell } => docs::completions(shell),
     }

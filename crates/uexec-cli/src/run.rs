@@ -7,10 +7,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use uexec_core::binfmt::misc::Misc;
 use uexec_core::world::At;
-use uexec_core::{ALL_FORMATS, Errno, Exec, ExecError, Privileges, Stage, flags};
+use uexec_core::{ALL_FORMATS, Errno, Exec, ExecError, Plan, Privileges, Stage, flags};
 use uexec_linux::{Caller, Host, die, prepare};
 
 use crate::args::Run;
+use crate::args::interp::Interp;
 use crate::binfmt::table;
 use crate::find::find_and_plan;
 use crate::memfile::memory_file;
@@ -18,6 +19,9 @@ use crate::{OWN_FAILURE, report, userns};
 
 /// Runs the program; returns an exit status only when it could not be started.
 pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
+    if args.tree {
+        return crate::tree::run(args, envp);
+    }
     if args.userns
         && let Err(error) = userns::enter()
     {
@@ -53,9 +57,7 @@ pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
         }
     };
     if verbose > 1 {
-        for event in plan.story.events() {
-            report::say(format_args!("{:<13} {}", event.stage.as_str(), event.what));
-        }
+        tell_story(&plan);
     }
     if let Some(death) = &plan.death {
         let error = ExecError::new(death.clone(), plan.chain.clone(), plan.story.clone());
@@ -82,8 +84,31 @@ pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
     }
 }
 
+/// Tells every decision.
+pub(crate) fn tell_story(plan: &Plan) {
+    for event in plan.story.events() {
+        report::say(format_args!("{:<13} {}", event.stage.as_str(), event.what));
+    }
+}
+
+/// Dynamic loaders to be used in place of others: old, new.
+pub(crate) type Interps = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// A dynamic loader for the program alone, and those to be used in place of others.
+pub(crate) fn interps(given: &[Interp]) -> (Option<Vec<u8>>, Interps) {
+    let mut only = None;
+    let mut pairs = Vec::new();
+    for interp in given {
+        match interp {
+            Interp::Only(path) => only = Some(path.as_bytes().to_vec()),
+            Interp::Instead(old, new) => pairs.push((old.clone(), new.clone())),
+        }
+    }
+    (only, pairs)
+}
+
 /// The exec as asked for on the command line.
-fn set_up(
+pub(crate) fn set_up(
     args: Run,
     words: Vec<OsString>,
     envp: Vec<Vec<u8>>,
@@ -100,12 +125,14 @@ fn set_up(
     if let (Some(first), Some(name)) = (argv.first_mut(), args.argv0) {
         *first = name.into_vec();
     }
+    let (interp, interps) = interps(&args.interp);
     let mut exec = Exec {
         path,
         argv,
         envp: environment(if args.clear_env { Vec::new() } else { envp }, &args.env),
         privileges: if args.no_privileges { Privileges::Ignore } else { Privileges::Refuse },
-        interp: args.interp.map(OsString::into_vec),
+        interp,
+        interps,
         untold: args.verbose < 2,
         ..Exec::default()
     };
@@ -144,7 +171,7 @@ fn program_from_stdin() -> std::io::Result<OwnedFd> {
 }
 
 /// 127 for what is not there, 126 for what is refused, 125 for what uexec could not do.
-fn status(error: &ExecError) -> u8 {
+pub(crate) fn status(error: &ExecError) -> u8 {
     match (error.refusal.stage, error.errno()) {
         (Stage::Carry, _) => OWN_FAILURE,
         (_, Errno::ENOENT) => 127,

@@ -40,6 +40,8 @@ pub struct NewCreds {
     pub reset_dumpable: bool,
     /// Saved and file-system ids differ from the effective ones and are set to them (PIPE-45).
     pub settle_ids: bool,
+    /// The kernel has applied them already: there is nothing left to do.
+    pub applied: bool,
 }
 
 impl NewCreds {
@@ -185,6 +187,22 @@ pub(crate) fn decide(
         refuse_privilege(&old, &new, fcaps.is_some()).map_err(refuse)?;
     }
     Ok(new)
+}
+
+/// Credentials that the kernel has decided and applied before it started a loader (MISC-27).
+pub(crate) fn applied(old: &Creds, secureexec: bool) -> NewCreds {
+    NewCreds {
+        uid: old.uid,
+        euid: old.euid,
+        gid: old.gid,
+        egid: old.egid,
+        permitted: old.permitted,
+        effective: old.effective,
+        inheritable: old.inheritable,
+        secureexec,
+        applied: true,
+        ..NewCreds::default()
+    }
 }
 
 /// PIPE-39: set-user-ID and set-group-ID.

@@ -34,12 +34,14 @@ pub fn plan(exec: Exec, world: &mut dyn World, registry: &Registry<'_>) -> Resul
         Err(refusal) => return Err(ExecError::new(refusal, Vec::new(), story)),
     };
     let decided = registry.search_binary_handler(&mut start).and_then(|image| {
-        // MISC-27.
-        let of = start.kept.as_ref().filter(|_| start.file_creds).unwrap_or(&start.file);
-        let mut creds = creds::decide(start.world, &mut start.story, of, exec.privileges)?;
-        if let Some(handover) = &exec.handover {
-            creds.secureexec = handover.secureexec;
-        }
+        let creds = match &exec.handover {
+            Some(handover) => creds::applied(&start.world.facts().creds, handover.secureexec),
+            None => {
+                // MISC-27.
+                let of = start.kept.as_ref().filter(|_| start.file_creds).unwrap_or(&start.file);
+                creds::decide(start.world, &mut start.story, of, exec.privileges)?
+            }
+        };
         Ok((image, creds))
     });
     match decided {
@@ -206,7 +208,7 @@ impl<'w> Layouter<'w> {
         let plan = &mut self.plan;
         let creds = &plan.creds;
         let set_id = old.euid != old.uid || old.egid != old.gid;
-        let dumpable = match set_id || creds.reset_dumpable {
+        let dumpable = match !creds.applied && (set_id || creds.reset_dumpable) {
             true => self.world.sysctl(Sysctl::SuidDumpable).min(2) as u8,
             false => 1,
         };
@@ -219,17 +221,22 @@ impl<'w> Layouter<'w> {
             ops.push(Op::Personality(plan.personality));
         }
         ops.push(Op::CloseOnExec);
-        if creds.secureexec || creds.reset_dumpable {
+        let applied = creds.applied;
+        if !applied && (creds.secureexec || creds.reset_dumpable) {
             ops.push(Op::ClearParentDeathSignal);
         }
         ops.push(Op::DropSignalStack);
         ops.push(Op::Comm(plan.comm.clone()));
         ops.push(Op::ResetSignals);
-        ops.push(Op::Creds);
+        if !applied {
+            ops.push(Op::Creds);
+        }
         if let (Some(file), Some(fd)) = (kept, self.execfd) {
             ops.push(Op::KeepFile { file: file.id, fd });
         }
-        ops.push(Op::Dumpable(dumpable));
+        if !applied {
+            ops.push(Op::Dumpable(dumpable));
+        }
         if self.stack_limit < limit {
             ops.push(Op::StackLimit(self.stack_limit));
         }

@@ -44,10 +44,28 @@ fn pops(code: &[u8]) -> Option<usize> {
 /// The best sequence in `code`: the one that leaves the fewest registers filled, then the one
 /// that needs the least stack.
 pub(crate) fn find_exit(code: &[u8]) -> Option<Exit> {
-    let calls = code.windows(2).enumerate().filter(|(_, w)| *w == [0x0f, 0x05]);
-    calls
-        .filter_map(|(offset, _)| decode(code, offset))
+    syscalls(code)
+        .filter_map(|offset| decode(code, offset))
         .max_by_key(|e| (e.zeroed, e.rbp.is_none(), core::cmp::Reverse(e.skip)))
+}
+
+/// Where a `syscall` instruction may be. Byte by byte, looking through a vdso would take longer than
+/// all the rest of loading a program; words without a 0x05 are passed over.
+fn syscalls(code: &[u8]) -> impl Iterator<Item = usize> {
+    const WORD: usize = 8;
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let has_five = |word: &[u8]| match word.first_chunk::<WORD>() {
+        Some(bytes) => {
+            let zero_where_five = u64::from_le_bytes(*bytes) ^ (5 * ONES);
+            zero_where_five.wrapping_sub(ONES) & !zero_where_five & (0x80 * ONES) != 0
+        }
+        None => true,
+    };
+    let words = code.chunks(WORD).enumerate().filter(move |(_, word)| has_five(word));
+    words
+        .flat_map(|(i, word)| i * WORD..i * WORD + word.len())
+        .filter(|at| code.get(at.wrapping_sub(1)..=*at) == Some(&[0x0f, 0x05]))
+        .map(|at| at - 1)
 }
 
 /// Follows the instructions after the `syscall` at `offset` until `ret`; only those that merely
@@ -114,6 +132,9 @@ const fn same_register(modrm: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
+    use alloc::vec::Vec;
+
     use super::*;
 
     #[test]
@@ -148,6 +169,19 @@ mod tests {
         assert_eq!(find_exit32(&code), Some(Exit32 { call: 2, pops: 3, sigreturn: 16 }));
         assert_eq!(find_exit32(&enter), None);
         assert_eq!(find_exit32(&back), None);
+    }
+
+    #[test]
+    fn finds_every_syscall() {
+        for len in 0..40 {
+            let mut code = vec![0x0f; len];
+            for at in 1..len {
+                code[at] = 5;
+                assert_eq!(syscalls(&code).collect::<Vec<_>>(), [at - 1], "{len}");
+                code[at] = 0x0f;
+            }
+        }
+        assert_eq!(syscalls(&[5, 5, 0x0f, 5, 0x0f, 5, 5]).collect::<Vec<_>>(), [2, 4]);
     }
 
     #[test]

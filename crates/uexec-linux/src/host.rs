@@ -157,6 +157,13 @@ impl Host {
         self.executed = true;
     }
 
+    /// Takes a kernel setting for known.
+    pub fn learn(&mut self, which: Sysctl, value: u64) {
+        if let Some(known) = self.settings.get_mut(which as usize) {
+            *known = Some(value);
+        }
+    }
+
     /// The facts, to be changed before anything is planned.
     pub fn facts_mut(&mut self) -> &mut Facts {
         &mut self.facts
@@ -224,7 +231,10 @@ impl World for Host {
             }
             At::Fd(fd) if !name.as_bytes().starts_with(b"/") => {
                 let dir = ffi::borrow_fd(fd).ok_or(Errno::EBADF)?;
-                if name.is_empty() {
+                if name.is_empty() && self.executed {
+                    // Given by the kernel for reading, also where nobody may open it so (MISC-26).
+                    HostFile::Data(rustix::io::fcntl_dupfd_cloexec(dir, 3).map_err(errno)?)
+                } else if name.is_empty() {
                     // The file itself, whatever it is.
                     HostFile::Place(rustix::io::fcntl_dupfd_cloexec(dir, 3).map_err(errno)?)
                 } else {

@@ -24,6 +24,8 @@ mod gadget;
 mod host;
 mod ia32;
 mod inherit;
+#[allow(unsafe_code, reason = "gives the process away")]
+mod kernel;
 #[allow(unsafe_code, reason = "closes descriptors and resets signals by their number")]
 mod leave;
 mod lower;
@@ -46,6 +48,7 @@ pub use create::{Created, Start, clone_facts, create};
 pub use difference::Difference;
 pub use ffi::is_cloexec;
 pub use host::Host;
+pub use kernel::exec_by_kernel;
 pub use process::Caller;
 pub use shlib::load_shlib;
 pub use uexec_core as core;
@@ -54,6 +57,15 @@ pub use uexec_core as core;
 /// `SIGSEGV`, without a core dump.
 pub fn die() -> ! {
     ffi::die_by_segv()
+}
+
+/// Has the kernel lay out what this process executes next as under `setarch -R`; all descendants
+/// inherit it.
+///
+/// # Errors
+/// Those of `personality(2)`.
+pub fn without_aslr() -> Result<(), uexec_core::Errno> {
+    ffi::set_personality(ffi::personality() | uexec_core::abi::personality::ADDR_NO_RANDOMIZE)
 }
 
 /// Sets `personality(2)` of this process.

@@ -1,6 +1,8 @@
 //! What a loader is told beforehand, in a page of its image. Neither environment nor arguments could
 //! carry it: both belong to the program.
 
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 /// Where the page begins with this, nobody has written to it.
@@ -8,11 +10,42 @@ pub const MAGIC: [u8; 32] = *b"\0uexec-loader: what it is told\0\0";
 /// Length of the page in bytes.
 pub const LEN: usize = 4096;
 
-/// Magic, type and mask of a `binfmt_misc` rule for every native program but the loader itself,
-/// with the delimiters around them: the four bytes of an ELF file, no mark in the last byte of
-/// `e_ident`, and x86-64.
-pub const RULE: &str = ":M::\\x7fELF\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x3e\\x00:\
-\\xff\\xff\\xff\\xff\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\xff\\x00\\x00\\xff\\xff:";
+/// The text of a `binfmt_misc` rule that hands every native program but the loader itself to
+/// `interpreter`, an executable file with the [image](crate::IMAGE).
+///
+/// It takes what the kernel's own ELF format takes, as far as a rule can say it: what that refuses
+/// is refused to the caller, as the loader could not do any more (ELF-3 to ELF-6): the four bytes of
+/// an ELF file, `ET_EXEC` or `ET_DYN`, x86-64, and program headers of 56 bytes. No mark in the last
+/// byte of `e_ident` tells it from the loader.
+///
+/// The flags: the file as a descriptor, and its credentials; `argv[0]` kept; the loader opened now,
+/// once for all.
+///
+/// ```
+/// let rule = uexec_loader::config::rule("native", "/loader");
+/// assert!(rule.starts_with(r":native:M::\x7f\x45\x4c\x46\x00"));
+/// assert!(rule.ends_with(":/loader:OCPF"));
+/// ```
+#[must_use]
+pub fn rule(name: &str, interpreter: &str) -> String {
+    const IDENT_LEN: usize = 16;
+    let mut magic = [0u8; 56];
+    let mut mask = [0u8; 56];
+    let mut want = |at: usize, bytes: &[u8], with: &[u8]| {
+        for (i, (byte, bits)) in bytes.iter().zip(with).enumerate() {
+            if let (Some(m), Some(k)) = (magic.get_mut(at + i), mask.get_mut(at + i)) {
+                (*m, *k) = (*byte, *bits);
+            }
+        }
+    };
+    want(0, b"\x7fELF", &[0xff; 4]);
+    want(IDENT_LEN - 1, &[0], &[0xff]); // the mark
+    want(16, &[2, 0], &[0xfe, 0xff]); // e_type
+    want(18, &[62, 0], &[0xff; 2]); // e_machine
+    want(54, &[56, 0], &[0xff; 2]); // e_phentsize
+    let text = |bytes: &[u8]| bytes.iter().map(|b| format!("\\x{b:02x}")).collect::<String>();
+    format!(":{name}:M::{}:{}:{interpreter}:OCPF", text(&magic), text(&mask))
+}
 
 /// What a loader is told.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]

@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use uexec_core::abi::at;
-use uexec_core::world::At;
+use uexec_core::world::{At, Sysctl};
 use uexec_core::{
     Errno, Exec, ExecError, Handover, KERNEL_FORMATS, Privileges, Stage, flags, plan,
 };
@@ -42,12 +42,16 @@ pub enum Failed {
     Death,
 }
 
-/// Decides, and does what can still be undone.
+/// Decides, and does what can still be undone. `random_break`: the loader's own break was placed at
+/// random, so `kernel.randomize_va_space` is 2.
 ///
 /// # Errors
 /// See [`Failed`].
-pub fn load(start: Start, config: Config) -> Result<Prepared, Failed> {
+pub fn load(start: Start, config: Config, random_break: bool) -> Result<Prepared, Failed> {
     let mut host = Host::new();
+    if random_break {
+        host.learn(Sysctl::RandomizeVaSpace, 2);
+    }
     let mut report = None;
     let (mut exec, close) = match start.aux(at::EXECFD) {
         Some(fd) => {

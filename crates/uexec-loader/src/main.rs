@@ -24,13 +24,22 @@ global_asm!(
     ".globl _start",
     "_start:",
     "xor ebp, ebp",
-    "mov rdi, rsp",                           // what the kernel has put there
+    "mov rbx, rsp",                           // what the kernel has put there
     "lea rsp, [rip + {stack} + {stack_len}]", // the kernel's may be small
+    // All pages that are going to be touched, at once: each fault would cost more than a call.
+    "lea rdi, [rsp - {below}]",
+    "mov esi, {touched}",
+    "mov edx, 23", // MADV_POPULATE_WRITE
+    "mov eax, 28",
+    "syscall",
+    "mov rdi, rbx",
     "call {main}",
     "ud2",
     main = sym main,
     stack = sym STACK,
     stack_len = const STACK_LEN,
+    below = const STACK_TOUCHED,
+    touched = const STACK_TOUCHED + ARENA_TOUCHED,
 );
 
 // The standard library's parts name these; nothing unwinds here.
@@ -43,6 +52,9 @@ global_asm!(
 );
 
 const STACK_LEN: usize = 128 << 10;
+/// How much of it is used, usually; the allocator's arena follows.
+const STACK_TOUCHED: usize = 5 * 4096;
+const ARENA_TOUCHED: usize = 4 * 4096;
 
 #[repr(align(4096))]
 struct Stack(#[allow(dead_code, reason = "only `rsp` points there")] UnsafeCell<[u8; STACK_LEN]>);
@@ -72,7 +84,7 @@ extern "C" fn main(stack: *const usize) -> ! {
     MEMORY.open();
     // SAFETY: called once, with the stack as the kernel built it.
     let start = unsafe { read(stack) };
-    match load(start, config()) {
+    match load(start, config(), has_random_break()) {
         // SAFETY: the kernel has just started this process: one thread, an own address space.
         Ok(prepared) => unsafe { prepared.commit() },
         Err(Failed::Death) => uexec_linux::die(),
@@ -80,10 +92,27 @@ extern "C" fn main(stack: *const usize) -> ! {
     }
 }
 
+unsafe extern "C" {
+    /// Where the image ends.
+    static bss_end: u8;
+}
+
+/// Whether the break was placed at random: the kernel does so where all addresses are random. That
+/// is a file less to be read.
+fn has_random_break() -> bool {
+    let mut now: u64 = 12; // brk(2)
+    // SAFETY: asks where it is; memory and stack stay untouched.
+    unsafe {
+        core::arch::asm!("syscall", inlateout("rax") now, in("rdi") 0u64, lateout("rcx") _, lateout("r11") _);
+    }
+    now > (&raw const bss_end) as u64
+}
+
 fn config() -> Config {
     let page: *const Page = core::hint::black_box(&raw const CONFIG);
-    // SAFETY: it is the static above; the compiler cannot know what the image holds by now.
-    let page = unsafe { page.read_volatile() };
+    // SAFETY: it is the static above, which nobody writes to; where it is the compiler cannot know,
+    // nor then what the image holds by now.
+    let page = unsafe { &*page };
     Config::decode(page.0.get(MAGIC.len()..).unwrap_or_default())
 }
 

@@ -3,11 +3,8 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use rustix::mount::{MountFlags, mount};
-use rustix::process::{getgid, getuid};
-use rustix::thread::{UnshareFlags, unshare_unsafe};
-
 use crate::args::doctor::Attempt;
+use crate::tree::namespace::{self, Tried};
 use crate::userns;
 
 /// Makes the attempt; prints the errno, a blank and the call when it fails.
@@ -32,30 +29,17 @@ pub(crate) fn attempt(which: Attempt) -> u8 {
     }
 }
 
-type Tried = Result<(), (&'static str, io::Error)>;
-
 fn core(call: &'static str, done: Result<(), uexec_core::Errno>) -> Tried {
     done.map_err(|e| (call, io::Error::from_raw_os_error(e.0.into())))
 }
 
 /// Namespaces of its own, `binfmt_misc` mounted there, and a rule in it that takes no file.
 fn own_binfmt_misc() -> Tried {
-    let (uid, gid) = (getuid().as_raw(), getgid().as_raw());
-    // SAFETY: new namespaces touch neither memory nor descriptors, and there is one thread.
-    unsafe { unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNS) }
-        .map_err(|e| ("unshare(CLONE_NEWUSER|CLONE_NEWNS)", e.into()))?;
-    let write = |path: &str, text: String| std::fs::write(path, text);
-    write("/proc/self/setgroups", "deny".into())
-        .and_then(|()| write("/proc/self/uid_map", format!("0 {uid} 1")))
-        .and_then(|()| write("/proc/self/gid_map", format!("0 {gid} 1")))
-        .map_err(|e| ("writing the id maps", e))?;
-    // Any directory does: nobody else sees what is mounted here.
-    let usual = Path::new("/proc/sys/fs/binfmt_misc");
-    let place = if usual.is_dir() { usual } else { Path::new("/proc") };
-    mount("binfmt_misc", place, "binfmt_misc", MountFlags::empty(), None)
-        .map_err(|e| ("mounting binfmt_misc", e.into()))?;
-    std::fs::write(place.join("register"), ":uexec-doctor:E::uexec-doctor::/uexec:")
-        .map_err(|e| ("registering a rule", e))
+    let rule = |place: &Path| {
+        std::fs::write(place.join("register"), ":uexec-doctor:E::uexec-doctor::/uexec:")
+            .map_err(|e| ("registering a rule", e))
+    };
+    namespace::enter(rule)
 }
 
 fn print_exe() -> u8 {

@@ -1,6 +1,7 @@
 //! System calls about threads: of this process, and of a helper that traces it. None uses
 //! thread-local storage, allocates or takes a lock.
 
+use core::ffi::CStr;
 use core::sync::atomic::AtomicU32;
 
 use uexec_core::Errno;
@@ -275,14 +276,19 @@ pub(crate) fn peek(addr: u64) -> Result<u64, Errno> {
     Ok(word)
 }
 
-/// Replaces this process by an open program, by the kernel's own `execveat(2)`.
+/// Replaces this process by a program, by the kernel's own `execveat(2)`.
 ///
 /// # Safety
 /// Both arrays must hold pointers to C strings and end with a null pointer.
-pub(crate) unsafe fn kernel_exec(fd: i32, argv: *const u64, envp: *const u64) -> Errno {
-    const AT_EMPTY_PATH: u64 = 0x1000;
-    let path = c"".as_ptr() as u64;
-    let args = [fd as u64, path, argv as u64, envp as u64, AT_EMPTY_PATH, 0];
+pub(crate) unsafe fn kernel_exec(
+    fd: i32,
+    path: &CStr,
+    argv: *const u64,
+    envp: *const u64,
+    flags: u32,
+) -> Errno {
+    let path = path.as_ptr() as u64;
+    let args = [fd as u64, path, argv as u64, envp as u64, flags.into(), 0];
     // SAFETY: the path is a C string; the arrays are the caller's promise.
     let ret = unsafe { syscall6(nr::EXECVEAT, args) };
     result(ret).err().unwrap_or(Errno::EINVAL)

@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::io::FdFlags;
 use uexec_core::world::At;
-use uexec_core::{Errno, Exec, ExecError};
+use uexec_core::{Errno, Exec, ExecError, flags};
 
 use super::block::Block;
 use crate::ffi::{self, thread};
@@ -91,8 +91,9 @@ impl Loader {
         let argv = self.block.words();
         // SAFETY: the environment's pointers follow the null pointer behind the arguments'.
         let envp = unsafe { argv.add(self.envp_at) };
+        let fd = self.image.as_fd().as_raw_fd();
         // SAFETY: both arrays hold pointers to strings of the block and end with a null pointer.
-        let errno = unsafe { thread::kernel_exec(self.image.as_fd().as_raw_fd(), argv, envp) };
+        let errno = unsafe { thread::kernel_exec(fd, c"", argv, envp, flags::AT_EMPTY_PATH) };
         thread::set_mask(mask);
         self.keep_descriptor(false);
         for signal in (1..=64).filter(is_chosen) {
