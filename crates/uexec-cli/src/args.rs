@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) mod core;
 pub(crate) mod doctor;
 
 /// Program execution for Linux, in user space
@@ -22,6 +23,7 @@ pub(crate) enum Command {
     Explain(Explain),
     Check(Check),
     Doctor(doctor::Doctor),
+    Core(core::Core),
     /// Print the manual page, or write all of them to a directory
     #[command(hide = true)]
     Man {
@@ -244,6 +246,10 @@ pub(crate) struct Run {
     /// Own user namespace, where /proc/self/exe can be set
     #[arg(long, help_heading = "How it is started")]
     pub(crate) userns: bool,
+
+    /// Keep a core in DIR if it dies; runs as a child
+    #[arg(long, value_name = "DIR", help_heading = "How it is started")]
+    pub(crate) core: Option<PathBuf>,
 
     /// Run set-user-ID files, without their privilege
     #[arg(long, help_heading = "How it is started")]

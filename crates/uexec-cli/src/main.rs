@@ -9,6 +9,7 @@
 mod args;
 mod check;
 mod clone;
+mod core;
 mod docs;
 mod doctor;
 mod explain;
@@ -74,6 +75,7 @@ fn dispatch(cli: args::Cli, envp: Vec<Vec<u8>>) -> u8 {
         args::Command::Explain(explain) => explain::explain(explain, envp),
         args::Command::Check(check) => check::check(&check),
         args::Command::Doctor(args) => doctor::doctor(&args),
+        args::Command::Core(args) => core::core(args),
         args::Command::Man { dir } => docs::man(dir.as_deref()),
         args::Command::Completions { shell } => docs::completions(shell),
     }

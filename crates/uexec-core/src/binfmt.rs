@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use crate::abi::MAX_SEARCHES;
 use crate::bprm::{Bprm, File};
+use crate::coredump::Dumper;
 use crate::error::{Errno, Reason, Refusal, Stage};
 use crate::image::Image;
 use crate::story::{Link, Shown, tell};
@@ -50,6 +51,17 @@ pub trait Binfmt {
     /// Anything but "not mine" ends the search with that error (PIPE-32). A refusal whose errno
     /// is `ENOEXEC` is taken as "not mine".
     fn load_binary(&self, bprm: &mut Bprm<'_>) -> Result<Verdict, Refusal>;
+
+    /// What plans the core of a process of this format: the kernel's `core_dump`. A format may have
+    /// none, and then its processes leave no core (CORE-2).
+    fn core_dump(&self) -> Option<Dumper> {
+        None
+    }
+
+    /// Below this `RLIMIT_CORE`, in bytes, there is no core (CORE-5).
+    fn min_coredump(&self) -> u64 {
+        0
+    }
 }
 
 /// The formats, in the order in which they are asked.

@@ -18,6 +18,7 @@ use crate::abi::elf::{
 };
 use crate::arch::{Arch, I386, X86_64};
 use crate::bprm::{Bprm, File};
+use crate::coredump::{self, Dumper};
 use crate::error::{Errno, Reason, Refusal, Stage};
 use crate::image::{Header, Image, Object, Segment};
 use crate::reason::long_machine_name;
@@ -39,6 +40,14 @@ impl Binfmt for Elf {
 
     fn load_binary(&self, bprm: &mut Bprm<'_>) -> Result<Verdict, Refusal> {
         judge(bprm, &X86_64, |_| Ok(())).map(Verdict::Image)
+    }
+
+    fn core_dump(&self) -> Option<Dumper> {
+        Some(coredump::plan)
+    }
+
+    fn min_coredump(&self) -> u64 {
+        coredump::MIN_COREDUMP
     }
 }
 
@@ -64,6 +73,14 @@ impl Binfmt for CompatElf {
             Err(why) => Err(Reason::NoIa32 { why }),
         })
         .map(Verdict::Image)
+    }
+
+    fn core_dump(&self) -> Option<Dumper> {
+        Some(coredump::plan)
+    }
+
+    fn min_coredump(&self) -> u64 {
+        coredump::MIN_COREDUMP
     }
 }
 
