@@ -4,7 +4,7 @@ use std::io::{BufRead, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use uexec_core::{Exec, ExecError, Plan, Privileges, World};
+use uexec_core::{Exec, ExecError, KERNEL_FORMATS, Plan, Privileges, World};
 use uexec_ld::{Binding, Disk, Ld, LinkMap, Settings};
 use uexec_linux::Host;
 
@@ -46,7 +46,8 @@ impl Explained {
     pub(crate) fn new(exec: Exec, mut host: Host, loader: &mut Loader) -> Explained {
         let (program, argv) = (exec.path.clone(), exec.argv.clone());
         let path = std::env::var_os("PATH");
-        let result = find_and_plan(exec, path.as_ref().map(|p| p.as_bytes()), &mut host);
+        let result =
+            find_and_plan(exec, path.as_ref().map(|p| p.as_bytes()), &mut host, &KERNEL_FORMATS);
         let libraries = match (&result, loader) {
             (Ok(plan), Some((ld, settings))) => libraries::resolve(ld, plan, settings),
             _ => None,

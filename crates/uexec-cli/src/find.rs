@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use uexec_core::error::Refusal;
 use uexec_core::lookup::{Search, candidates};
 use uexec_core::world::{At, World};
-use uexec_core::{Errno, Exec, ExecError, KERNEL_FORMATS, Plan, Reason, Stage, plan};
+use uexec_core::{Errno, Exec, ExecError, Plan, Reason, Registry, Stage, plan};
 
 /// The value of PATH in an environment.
 pub(crate) fn path_in(envp: &[Vec<u8>]) -> Option<&[u8]> {
@@ -20,15 +20,16 @@ pub(crate) fn find_and_plan(
     exec: Exec,
     path: Option<&[u8]>,
     host: &mut dyn World,
+    formats: &Registry<'_>,
 ) -> Result<Plan, ExecError> {
     if exec.path.contains(&b'/') || exec.at != At::Cwd || exec.path.is_empty() {
-        return plan(exec, host, &KERNEL_FORMATS);
+        return plan(exec, host, formats);
     }
     let mut missing = ExecError::from(Refusal::new(Stage::Path, Reason::NotInPath));
     let mut denied = None;
     let mut search = Search::default();
     for candidate in candidates(&exec.path, path).unwrap_or_default() {
-        match plan(Exec { path: candidate, ..exec.clone() }, host, &KERNEL_FORMATS) {
+        match plan(Exec { path: candidate, ..exec.clone() }, host, formats) {
             Err(e) if e.errno() == Errno::EACCES => denied = denied.or(Some(e)),
             Err(e) if search.goes_on(e.errno()) => {
                 // A program that is there but misses its interpreter says more than one that is

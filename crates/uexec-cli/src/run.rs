@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use uexec_core::world::At;
-use uexec_core::{Errno, Exec, ExecError, Privileges, Stage, flags};
+use uexec_core::{ALL_FORMATS, Errno, Exec, ExecError, Privileges, Stage, flags};
 use uexec_linux::{Caller, Host, die, prepare};
 
 use crate::args::Run;
@@ -43,13 +43,14 @@ pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
         }
     };
     let path = std::env::var_os("PATH");
-    let plan = match find_and_plan(exec, path.as_ref().map(|p| p.as_bytes()), &mut host) {
-        Ok(plan) => plan,
-        Err(error) => {
-            report::print(name.as_bytes(), &error, &mut host);
-            return status(&error);
-        }
-    };
+    let plan =
+        match find_and_plan(exec, path.as_ref().map(|p| p.as_bytes()), &mut host, &ALL_FORMATS) {
+            Ok(plan) => plan,
+            Err(error) => {
+                report::print(name.as_bytes(), &error, &mut host);
+                return status(&error);
+            }
+        };
     if verbose > 1 {
         for event in plan.story.events() {
             report::say(format_args!("{:<13} {}", event.stage.as_str(), event.what));

@@ -16,7 +16,7 @@ use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char};
 
 use alloc::vec::Vec;
-use uexec_core::Exec;
+use uexec_core::{ALL_FORMATS, Exec};
 use uexec_linux::{Caller, Host, prepare};
 
 global_asm!(
@@ -89,7 +89,7 @@ fn run(argv: Strings, envp: Strings) {
     let mut host = Host::new();
     let search = crate::find::path_in(&envp).map(<[u8]>::to_vec);
     let exec = Exec { path, argv, envp, untold: true, ..Exec::default() };
-    if let Ok(plan) = crate::find::find_and_plan(exec, search.as_deref(), &mut host)
+    if let Ok(plan) = crate::find::find_and_plan(exec, search.as_deref(), &mut host, &ALL_FORMATS)
         && let Ok(prepared) = prepare(&plan, host, &Caller::bare())
     {
         // SAFETY: the kernel has just started this process: one thread, an own address space.

@@ -1,20 +1,62 @@
-//! Binary formats and the registry that is asked whose a file is.
+//! Binary formats, and the [registry](Registry) that is asked whose a file is.
 //!
 //! Formats never call each other: one that names an interpreter answers [`Verdict::Again`], and
 //! the search starts anew with the interpreter (PIPE-35, PIPE-36).
+//!
+//! # A format of one's own
+//!
+//! Modules of WebAssembly, handed to their runtime. The same few lines serve Python's ZIP
+//! applications, or whatever else begins with bytes that tell it apart:
+//!
+//! ```
+//! use std::borrow::Cow;
+//! use uexec_core::binfmt::{Binfmt, Rewrite, Verdict};
+//! use uexec_core::error::{Reason, Refusal, Stage};
+//! use uexec_core::{Bprm, KERNEL_FORMATS};
+//!
+//! struct Wasm {
+//!     runtime: Vec<u8>,
+//! }
+//!
+//! impl Binfmt for Wasm {
+//!     fn name(&self) -> Cow<'static, str> {
+//!         "wasm".into()
+//!     }
+//!
+//!     fn load_binary(&self, bprm: &mut Bprm<'_>) -> Result<Verdict, Refusal> {
+//!         if !bprm.head.starts_with(b"\0asm") {
+//!             let reason = Reason::NoFormat { head: bprm.head[..4].to_vec(), len: bprm.file.stat.size };
+//!             return Ok(Verdict::NotMine(Refusal::new(Stage::Search, reason)));
+//!         }
+//!         bprm.check_accessible(Stage::Search)?;
+//!         let path = bprm.interp.clone();
+//!         let file = bprm.open_interp(&self.runtime, Stage::Search)?;
+//!         Ok(Verdict::Again(Rewrite::new(&self.runtime, file, &path)))
+//!     }
+//! }
+//!
+//! let wasm = Wasm { runtime: b"/usr/bin/wasmtime".to_vec() };
+//! let mut formats = KERNEL_FORMATS;
+//! formats.register(&wasm);
+//! assert_eq!(formats.names().last().as_deref(), Some("wasm"));
+//! // Now plan(exec, &mut world, &formats), or uexec_linux's Exec::new(…).formats(formats).
+//! ```
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-use crate::abi::MAX_SEARCHES;
 use crate::bprm::{Bprm, File};
 use crate::coredump::Dumper;
-use crate::error::{Errno, Reason, Refusal, Stage};
+use crate::error::Refusal;
 use crate::image::Image;
-use crate::story::{Link, Shown, tell};
 
+pub mod aout;
 pub mod elf;
+pub mod misc;
+mod registry;
 pub mod script;
+
+pub use registry::{Registry, Resolver};
 
 /// A format's answer for a file.
 #[derive(Clone, Debug)]
@@ -38,6 +80,32 @@ pub struct Rewrite {
     pub file: File,
     /// Its name, for the next format that rewrites.
     pub interp: Vec<u8>,
+    /// The file of this round is kept, and handed on as an open descriptor (`AT_EXECFD`, MISC-26).
+    /// Every rewrite after that fails with `ENOEXEC` (PIPE-36).
+    pub keep_file: bool,
+    /// Credentials come from the kept file, not from the one that runs in the end (MISC-27).
+    pub file_creds: bool,
+    /// The interpreter is told by `AT_FLAGS` that `argv[0]` was not dropped (MISC-25).
+    pub argv0_kept: bool,
+    /// Who asks for it, for [`Link::format`](crate::story::Link::format); empty: the format.
+    pub by: Cow<'static, str>,
+}
+
+impl Rewrite {
+    /// "Run this interpreter with the file's name": what was `argv[0]` is dropped.
+    #[must_use]
+    pub fn new(interp: &[u8], file: File, path: &[u8]) -> Rewrite {
+        Rewrite {
+            drop_argv0: true,
+            argv: alloc::vec![interp.to_vec(), path.to_vec()],
+            file,
+            interp: interp.to_vec(),
+            keep_file: false,
+            file_creds: false,
+            argv0_kept: false,
+            by: Cow::Borrowed(""),
+        }
+    }
 }
 
 /// A binary format: the kernel's `struct linux_binfmt`.
@@ -62,113 +130,4 @@ pub trait Binfmt {
     fn min_coredump(&self) -> u64 {
         0
     }
-}
-
-/// The formats, in the order in which they are asked.
-#[derive(Clone, Copy)]
-pub struct Registry<'a> {
-    formats: &'a [&'a dyn Binfmt],
-}
-
-impl<'a> Registry<'a> {
-    /// These formats in this order.
-    #[must_use]
-    pub const fn new(formats: &'a [&'a dyn Binfmt]) -> Registry<'a> {
-        Registry { formats }
-    }
-
-    /// The formats, first asked first.
-    #[must_use]
-    pub const fn formats(&self) -> &'a [&'a dyn Binfmt] {
-        self.formats
-    }
-
-    /// Asks every format until one has an image: the kernel's `search_binary_handler` and the
-    /// loop around it.
-    ///
-    /// # Errors
-    /// `ENOEXEC` when nobody knows the file, `ELOOP` after five rewrites, or a format's own error.
-    pub fn search_binary_handler(&self, bprm: &mut Bprm<'_>) -> Result<Image, Refusal> {
-        for _ in 0..MAX_SEARCHES {
-            bprm.read_head()?;
-            bprm.chain.push(Link { path: bprm.interp.clone(), format: Cow::Borrowed("") });
-            match self.ask(bprm)? {
-                Verdict::Image(image) => return Ok(image),
-                Verdict::Again(rewrite) => apply(bprm, rewrite)?,
-                Verdict::NotMine(refusal) => return Err(refusal),
-            }
-        }
-        Err(Refusal::new(Stage::Search, Reason::TooManyRewrites).of(&bprm.interp))
-    }
-
-    /// One round: the first answer that is not "not mine"; else the most telling refusal.
-    fn ask(&self, bprm: &mut Bprm<'_>) -> Result<Verdict, Refusal> {
-        let mut telling: Option<Refusal> = None;
-        for format in self.formats {
-            let verdict = match format.load_binary(bprm) {
-                Err(r) if r.reason.errno() == Errno::ENOEXEC => Verdict::NotMine(r),
-                other => other?,
-            };
-            match verdict {
-                Verdict::NotMine(refusal) => {
-                    tell!(
-                        bprm.story,
-                        Stage::Search,
-                        "PIPE-32",
-                        "{}: not mine: {}",
-                        format.name(),
-                        refusal.reason.why()
-                    );
-                    // A format that knew the magic knows best why it is not a program.
-                    // Whose class or machine is another's is told better by that one.
-                    let other = |r: &Refusal| matches!(r.reason, Reason::ElfMachine { .. });
-                    let better = |old: &Refusal| {
-                        refusal.reason == Reason::X32 || other(old) && !other(&refusal)
-                    };
-                    if !matches!(refusal.reason, Reason::NotElf | Reason::NoFormat { .. })
-                        && telling.as_ref().is_none_or(better)
-                    {
-                        telling = Some(refusal);
-                    }
-                }
-                mine => {
-                    if let Some(link) = bprm.chain.last_mut() {
-                        link.format = format.name();
-                    }
-                    tell!(
-                        bprm.story,
-                        Stage::Search,
-                        "PIPE-32",
-                        "{}: {} is mine",
-                        format.name(),
-                        Shown(&bprm.interp)
-                    );
-                    return Ok(mine);
-                }
-            }
-        }
-        let len = bprm.file.stat.size;
-        let shown = usize::try_from(len).unwrap_or(usize::MAX).min(16);
-        let head = bprm.head.get(..shown).unwrap_or(&bprm.head).to_vec();
-        Ok(Verdict::NotMine(telling.unwrap_or_else(|| {
-            Refusal::new(Stage::Search, Reason::NoFormat { head, len })
-                .of(&bprm.interp)
-                .at(0, shown.min(4) as u64)
-        })))
-    }
-}
-
-/// Changes the exec as a format asked (PIPE-25, PIPE-36).
-fn apply(bprm: &mut Bprm<'_>, rewrite: Rewrite) -> Result<(), Refusal> {
-    if rewrite.drop_argv0 && bprm.argc > 0 {
-        bprm.args.drop_lowest();
-        bprm.argc -= 1;
-    }
-    for (i, s) in rewrite.argv.iter().enumerate().rev() {
-        bprm.args.push(s, "interpreter argument", i).map_err(|r| r.of(&bprm.interp))?;
-        bprm.argc += 1;
-    }
-    bprm.file = rewrite.file;
-    bprm.interp = rewrite.interp;
-    Ok(())
 }

@@ -139,9 +139,47 @@ pub struct Bprm<'w> {
     pub interp_override: Option<Vec<u8>>,
     /// Program interpreters to be used in place of others: old, new.
     pub interps: Vec<(Vec<u8>, Vec<u8>)>,
+    /// A file that a rewrite has kept, to be handed on as an open descriptor (MISC-26).
+    pub kept: Option<File>,
+    /// Credentials come from the kept file (MISC-27).
+    pub file_creds: bool,
+    /// `AT_FLAGS` says that the first argument was kept (MISC-25).
+    pub argv0_kept: bool,
 }
 
 impl Bprm<'_> {
+    /// Whether an interpreter can open the file by its name (PIPE-29).
+    ///
+    /// # Errors
+    /// `ENOENT`: the name leads through a descriptor that the exec closes.
+    pub fn check_accessible(&self, stage: Stage) -> Result<(), Refusal> {
+        match self.inaccessible {
+            true => Err(Refusal::new(stage, Reason::Inaccessible).of(&self.interp)),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether these strings will fit in front of the arguments, tried on a copy: the kernel copies
+    /// them before it opens an interpreter, so this error comes first (SCR-8).
+    ///
+    /// # Errors
+    /// `E2BIG`, as of [`ArgArea::push`].
+    pub fn check_room(&self, drop_argv0: bool, argv: &[Vec<u8>]) -> Result<(), Refusal> {
+        let added: u64 = argv.iter().map(|s| s.len() as u64 + 1).sum();
+        if self.args.has_room(added) {
+            return Ok(());
+        }
+        // The slow way, for the exact reason.
+        let mut trial = self.args.clone();
+        if drop_argv0 {
+            trial.drop_lowest();
+        }
+        for (i, s) in argv.iter().enumerate().rev() {
+            trial.push(s, "interpreter argument", i).map_err(|r| r.of(&self.interp))?;
+        }
+        Ok(())
+    }
+
     /// Opens an interpreter by the rules of an exec open, from the working directory (PIPE-37).
     ///
     /// # Errors

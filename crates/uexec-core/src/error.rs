@@ -22,6 +22,10 @@ pub enum Stage {
     Args,
     /// Asking the formats whose the file is.
     Search,
+    /// The rules of `binfmt_misc`.
+    Misc,
+    /// Opening the interpreter that a rule of `binfmt_misc` names.
+    MiscInterp,
     /// The `#!` line.
     Script,
     /// Opening what a `#!` line names.
@@ -30,6 +34,8 @@ pub enum Stage {
     Elf,
     /// The program interpreter an ELF file names.
     ElfInterp,
+    /// The a.out header.
+    Aout,
     /// Credentials, the last thing that can fail with an errno.
     Creds,
     /// The first stack, after the point of no return.
@@ -51,10 +57,13 @@ impl Stage {
             Stage::Open => "open",
             Stage::Args => "args",
             Stage::Search => "search",
+            Stage::Misc => "binfmt_misc",
+            Stage::MiscInterp => "misc.interp",
             Stage::Script => "binfmt_script",
             Stage::ScriptInterp => "script.interp",
             Stage::Elf => "binfmt_elf",
             Stage::ElfInterp => "elf.interp",
+            Stage::Aout => "binfmt_aout",
             Stage::Creds => "creds",
             Stage::Stack => "stack",
             Stage::Map => "map",
@@ -137,6 +146,7 @@ pub enum Reason {
     // Search.
     NoFormat { head: Vec<u8>, len: u64 },
     TooManyRewrites,
+    RewriteAfterKept,
     // Scripts.
     ScriptNoInterpreter,
     ScriptNameUnterminated,
@@ -156,6 +166,9 @@ pub enum Reason {
     InterpUnterminated { last: u8 },
     InterpShort { size: u64 },
     InterpBad { cause: Box<Reason> },
+    // a.out.
+    NotAout,
+    AoutGone { magic: &'static str },
     // Credentials.
     CapsNotGranted { missing: u64 },
     CapsMalformed,

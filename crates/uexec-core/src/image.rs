@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::arch::{Arch, Class};
+use crate::binfmt::aout;
 use crate::bprm::File;
 
 /// A program ready to be laid out.
@@ -16,6 +17,8 @@ pub struct Image {
     pub stack_exec: Option<bool>,
     /// What it runs on.
     pub arch: &'static Arch,
+    /// Its header, if it is an a.out program; the program's own then says little.
+    pub aout: Option<aout::Header>,
 }
 
 /// One ELF object: what of its headers placing it needs.

@@ -83,6 +83,14 @@ impl Layout {
         layout
     }
 
+    /// The same where only the last bits of the stack's end are random (AOUT-4).
+    pub(crate) fn unmoved(&mut self, facts: &Facts) {
+        let top = if self.randomize { facts.entropy.stack_top_bytes % 8192 } else { 0 };
+        self.stack_end = page_up((self.arch.stack_top - top) & !15);
+        self.randomize = false;
+        self.randomize_brk = false;
+    }
+
     /// An empty address space of this layout.
     #[must_use]
     pub fn new_mm(&self, facts: &Facts) -> Mm {

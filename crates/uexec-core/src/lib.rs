@@ -46,6 +46,13 @@ pub use reason::machine_name;
 pub use stack::Stack;
 pub use world::{Facts, World};
 
+use binfmt::aout::Aout;
+use binfmt::elf::{CompatElf, Elf};
+use binfmt::script::Script;
+
 /// The formats of the kernel's own list that uexec has, in the kernel's order (PIPE-32).
 pub const KERNEL_FORMATS: Registry<'static> =
-    Registry::new(&[&binfmt::script::Script, &binfmt::elf::Elf, &binfmt::elf::CompatElf]);
+    Registry::new(&[&Script, &Elf, &CompatElf, &Aout::AsKernel]);
+
+/// The same, and those that the kernel has lost: what `uexec run` runs.
+pub const ALL_FORMATS: Registry<'static> = Registry::new(&[&Script, &Elf, &CompatElf, &Aout::On]);

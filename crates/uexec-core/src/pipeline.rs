@@ -8,7 +8,7 @@ use crate::args::ArgArea;
 use crate::auxv::{Auxv, AuxvInput};
 use crate::binfmt::Registry;
 use crate::binfmt::elf::load::Loader;
-use crate::bprm::{self, Bprm, Exec};
+use crate::bprm::{self, Bprm, Exec, File};
 use crate::creds::{self, NewCreds};
 use crate::error::{ExecError, Reason, Refusal, Stage};
 use crate::image::Image;
@@ -34,7 +34,9 @@ pub fn plan(exec: Exec, world: &mut dyn World, registry: &Registry<'_>) -> Resul
         Err(refusal) => return Err(ExecError::new(refusal, Vec::new(), story)),
     };
     let decided = registry.search_binary_handler(&mut start).and_then(|image| {
-        let mut creds = creds::decide(start.world, &mut start.story, &start.file, exec.privileges)?;
+        // MISC-27.
+        let of = start.kept.as_ref().filter(|_| start.file_creds).unwrap_or(&start.file);
+        let mut creds = creds::decide(start.world, &mut start.story, of, exec.privileges)?;
         if let Some(handover) = &exec.handover {
             creds.secureexec = handover.secureexec;
         }
@@ -66,7 +68,7 @@ fn bprm_of<'w>(
     exec: &Exec,
     world: &'w mut dyn World,
     story: Story,
-    file: bprm::File,
+    file: File,
     args: ArgArea,
     argc: u64,
 ) -> Bprm<'w> {
@@ -85,6 +87,9 @@ fn bprm_of<'w>(
         envc: exec.envp.len() as u64,
         inaccessible: synthetic && exec.fd_cloexec,
         interp_override: exec.interp.clone(),
+        kept: None,
+        file_creds: false,
+        argv0_kept: false,
         interps: exec.interps.clone(),
     }
 }
@@ -94,7 +99,7 @@ fn begin(
     exec: &Exec,
     world: &mut dyn World,
     story: &mut Story,
-) -> Result<(bprm::File, ArgArea, u64), Refusal> {
+) -> Result<(File, ArgArea, u64), Refusal> {
     let filename = exec.filename();
     bprm::check_name(exec).map_err(|r| r.of(&filename))?;
     if world.facts().nproc_exceeded {
@@ -132,6 +137,8 @@ fn begin(
     Ok((file, args, argc))
 }
 
+mod aout;
+
 /// What is after the point of no return.
 struct Layouter<'w> {
     world: &'w mut dyn World,
@@ -141,17 +148,26 @@ struct Layouter<'w> {
     envc: u64,
     plan: Plan,
     stack_limit: u64,
+    /// Number of the kept file's descriptor, if a file is kept (MISC-26).
+    execfd: Option<u32>,
+    argv0_kept: bool,
 }
 
 impl<'w> Layouter<'w> {
     fn new(bprm: Bprm<'w>, image: Image, creds: NewCreds, comm: Vec<u8>) -> Layouter<'w> {
-        let Bprm { world, story, chain, filename, args, argc, envc, .. } = bprm;
+        let Bprm { world, mut story, chain, filename, args, argc, envc, .. } = bprm;
         let facts = world.facts();
         let persona = personality_after(facts.personality & !creds.clear_personality, &image);
         let mut stack_limit = facts.limits.stack;
         if creds.secureexec {
             stack_limit = stack_limit.min(STK_LIM);
         }
+        let execfd = bprm.kept.as_ref().map(|kept| {
+            let fd = world.free_fd();
+            let name = Shown(&kept.path);
+            tell!(story, Stage::Misc, "MISC-26", "{name} stays open as descriptor {fd}");
+            fd
+        });
         let mut this = Layouter {
             plan: Plan {
                 filename,
@@ -175,13 +191,15 @@ impl<'w> Layouter<'w> {
             argc,
             envc,
             stack_limit,
+            execfd,
+            argv0_kept: bprm.argv0_kept,
         };
-        this.reset_process();
+        this.reset_process(bprm.kept);
         this
     }
 
     /// The operations on everything but memory, in the order of PIPE-49.
-    fn reset_process(&mut self) {
+    fn reset_process(&mut self, kept: Option<File>) {
         let facts = self.world.facts();
         let old = facts.creds.clone();
         let (persona, limit) = (facts.personality, facts.limits.stack);
@@ -208,6 +226,9 @@ impl<'w> Layouter<'w> {
         ops.push(Op::Comm(plan.comm.clone()));
         ops.push(Op::ResetSignals);
         ops.push(Op::Creds);
+        if let (Some(file), Some(fd)) = (kept, self.execfd) {
+            ops.push(Op::KeepFile { file: file.id, fd });
+        }
         ops.push(Op::Dumpable(dumpable));
         if self.stack_limit < limit {
             ops.push(Op::StackLimit(self.stack_limit));
@@ -239,7 +260,11 @@ impl<'w> Layouter<'w> {
         let arch = plan.image.arch;
         let own = OwnLayout::of(arch, *world);
         let (persona, limit) = (plan.personality, *stack_limit);
-        let layout = Layout::decide(*world, story, arch, persona, limit, raw_io, own.mmap_base);
+        let given = own.mmap_base;
+        let mut layout = Layout::decide(*world, story, arch, persona, limit, raw_io, given);
+        if plan.image.aout.is_some() {
+            layout.unmoved(world.facts());
+        }
         let facts = world.facts().clone();
         let read_implies_exec = persona & personality::READ_IMPLIES_EXEC != 0;
         *mm = layout.new_mm(&facts);
@@ -257,6 +282,11 @@ impl<'w> Layouter<'w> {
         stack.args_len = args_len;
         stack.filename = stack.end - crate::args::HOLE - plan.filename.len() as u64 - 1;
         tell!(story, Stage::Stack, "STK-7", "the stack is {}", Range(mm.find(stack.end - 1)));
+
+        if let Some(header) = plan.image.aout {
+            let facts = &facts;
+            return aout::lay_out(plan, &header, stack, &own.vdso, facts, limit, *world, mm, story);
+        }
 
         // Program and interpreter.
         let mut loader = Loader {
@@ -298,9 +328,11 @@ impl<'w> Layouter<'w> {
 
         // The tables.
         let sysinfo = vdso.and_then(|addr| Some(addr.wrapping_add(own.sysinfo?)));
-        let pairs = Auxv::count(&facts, vdso.is_some(), sysinfo.is_some(), false);
+        let pairs = Auxv::count(&facts, vdso.is_some(), sysinfo.is_some(), self.execfd.is_some());
         stack::place_tables(&mut stack, arch, &facts, layout.randomize, pairs);
         let header = plan.image.program.header;
+        // MISC-25.
+        let at_flags = u64::from(self.argv0_kept && facts.since(5, 12));
         plan.auxv = Auxv::build(
             &facts,
             &plan.creds,
@@ -312,12 +344,12 @@ impl<'w> Layouter<'w> {
                 phent: header.e_phentsize.into(),
                 phnum: header.e_phnum.into(),
                 base,
-                flags: 0,
+                flags: at_flags,
                 entry: loaded.entry,
                 random: stack.random,
                 execfn: stack.filename,
                 platform: stack.platform,
-                execfd: None,
+                execfd: self.execfd.map(u64::from),
             },
         );
         plan.stack = stack;
@@ -357,6 +389,10 @@ impl<'w> Layouter<'w> {
 
 /// `personality(2)` after the exec, from what is left of the old one (ELF-30).
 fn personality_after(mut persona: u32, image: &Image) -> u32 {
+    if image.aout.is_some() {
+        // AOUT-4; whoever wants nothing randomised is heard.
+        return persona & personality::ADDR_NO_RANDOMIZE;
+    }
     if !image.arch.read_implies_exec {
         persona &= !personality::READ_IMPLIES_EXEC;
     } else if image.stack_exec.is_none() {

@@ -10,7 +10,7 @@ use crate::image::Image;
 use crate::mm::{Backing, Prot, Vma};
 use crate::stack::Stack;
 use crate::story::{Link, Story};
-use crate::world::World;
+use crate::world::{FileId, World};
 
 /// One operation. All before [`Op::PointOfNoReturn`] can still be undone; nothing after it can
 /// fail but by killing the process.
@@ -41,6 +41,13 @@ pub enum Op {
     ResetSignals,
     /// Take on the new credentials (PIPE-49.20).
     Creds,
+    /// Give an open file to the program, for reading (PIPE-49.21, MISC-26).
+    KeepFile {
+        /// Which.
+        file: FileId,
+        /// The number of its descriptor, free once close-on-exec ones are closed.
+        fd: u32,
+    },
     /// Map memory, in place of what is there.
     Map {
         /// First address.

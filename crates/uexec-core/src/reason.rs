@@ -29,6 +29,7 @@ impl Reason {
             | ArgsTooLong { .. }
             | StackTooSmall { .. } => Errno::E2BIG,
             NoFormat { .. }
+            | RewriteAfterKept
             | ScriptNoInterpreter
             | ScriptNameUnterminated
             | NotElf
@@ -36,6 +37,8 @@ impl Reason {
             | ElfMachine { .. }
             | NoIa32 { .. }
             | X32
+            | NotAout
+            | AoutGone { .. }
             | ElfPhentsize { .. }
             | ElfPhnum { .. }
             | ElfPhdrs { .. }
@@ -92,6 +95,7 @@ impl Reason {
             StackTooSmall { need, limit, which } => format!("the strings need a stack of {need} bytes; {which} is {limit}"),
             NoFormat { head, len } => no_format_why(head, *len),
             TooManyRewrites => return "more than five interpreters in a row".into(),
+            RewriteAfterKept => return "it needs an interpreter itself, but a binfmt_misc rule with the flag O or C has handed a file to it already".into(),
             ScriptNoInterpreter => return "the #! line names no interpreter".into(),
             ScriptNameUnterminated => return "the interpreter's name on the #! line does not end within the first 256 bytes".into(),
             Inaccessible => return "it is named by a close-on-exec descriptor, which its interpreter could not open".into(),
@@ -99,6 +103,8 @@ impl Reason {
             ElfType { e_type } => format!("e_type is {e_type} ({}); only ET_EXEC (2) and ET_DYN (3) are programs", elf_type_name(*e_type)),
             ElfMachine { e_machine, want } => format!("e_machine is {e_machine} ({}), not {} ({want})", machine_name(*e_machine), long_machine_name(*want)),
             X32 => return "it is an x32 program, which neither uexec nor a kernel without CONFIG_X86_X32_ABI runs".into(),
+            NotAout => return "it has no a.out header".into(),
+            AoutGone { magic } => format!("it is an a.out program ({magic}), which Linux runs no more since 5.19"),
             NoIa32 { why } => format!("it is an i386 program, and {why}"),
             ElfPhentsize { e_phentsize, want } => format!("e_phentsize is {e_phentsize}, not {want}"),
             ElfPhnum { e_phnum: 0 } => return "e_phnum is 0: there are no program headers".into(),
@@ -164,6 +170,7 @@ impl Reason {
             NoFormat { head, .. } if head.is_empty() => "the file is empty: was a copy cut off?",
             NoFormat { .. } => "a script needs a first line such as #!/bin/sh",
             TooManyRewrites => "let the #! line name a binary, not another script",
+            RewriteAfterKept => "let the rule name a binary, or drop its flags O and C",
             ScriptNoInterpreter => "write a path after #!, e.g. #!/bin/sh",
             ScriptNameUnterminated => "shorten the path after #!, or use #!/usr/bin/env",
             Inaccessible => "clear FD_CLOEXEC on the descriptor, or name the file by a path",
@@ -172,6 +179,8 @@ impl Reason {
             }
             ElfType { e_type: 1 } => "this is an object file: link it first",
             ElfType { .. } => "this is not a program",
+            NotAout => "",
+            AoutGone { .. } => "uexec run can run it",
             X32 => "use a build for x86-64",
             NoIa32 { .. } => {
                 "let the kernel have IA32 emulation (ia32_emulation=1), or use qemu-i386"
@@ -234,12 +243,14 @@ impl Reason {
             Io { .. } => "PIPE-31",
             NoFormat { .. } => "PIPE-33",
             TooManyRewrites => "PIPE-35",
+            RewriteAfterKept => "PIPE-36",
             Inaccessible => "PIPE-29",
             ScriptNoInterpreter => "SCR-5",
             ScriptNameUnterminated => "SCR-3",
             NotElf => "ELF-1",
             ElfType { .. } => "ELF-2",
             ElfMachine { .. } | NoIa32 { .. } | X32 => "ELF-3",
+            NotAout | AoutGone { .. } => "AOUT-2",
             ElfPhentsize { .. } => "ELF-5",
             ElfPhnum { .. } => "ELF-6",
             ElfPhdrs { .. } => "ELF-7",
@@ -276,6 +287,7 @@ impl Refusal {
         let interp = match self.stage {
             Stage::ScriptInterp => "the interpreter on the #! line",
             Stage::ElfInterp => "the program interpreter (dynamic loader) it names",
+            Stage::MiscInterp => "the interpreter that the binfmt_misc rule names",
             _ => return self.reason.why(),
         };
         match &self.reason {
@@ -283,6 +295,7 @@ impl Refusal {
             NotRegular { kind: FileKind::Directory } if self.file.is_empty() => {
                 let what = match self.stage {
                     Stage::ScriptInterp => "nothing stands after #!",
+                    Stage::MiscInterp => "the rule names no interpreter",
                     _ => "the name in PT_INTERP is empty",
                 };
                 format!("{what}, and an empty name means the working directory").into()
@@ -306,6 +319,9 @@ impl Refusal {
                 "install it, or correct the path after #!; #!/usr/bin/env NAME searches PATH"
             }
             (Stage::ScriptInterp, NotRegular { .. }) => "write a path after #!, e.g. #!/bin/sh",
+            (Stage::MiscInterp, Walk { .. } | NotRegular { .. }) => {
+                "install the interpreter, or switch the rule off"
+            }
             (Stage::ElfInterp, Walk { errno: Errno::ENOENT } | NotRegular { .. }) => {
                 "install the C library it was built for, or name a dynamic loader with --interp"
             }

@@ -13,6 +13,8 @@ use crate::mm::{Backing, Mm, Prot, Vma};
 use crate::plan::{Op, memory};
 use crate::world::{Facts, World};
 
+pub(crate) mod aout;
+
 /// Addresses of the first stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
 pub struct Stack {

@@ -144,6 +144,15 @@ pub trait World {
         None
     }
 
+    /// The lowest descriptor number that is free when close-on-exec descriptors have been closed;
+    /// only asked when a file is kept for an interpreter (MISC-26).
+    fn free_fd(&mut self) -> u32 {
+        3
+    }
+
+    /// The files opened so far stay open when others are [forgotten](World::forget_files).
+    fn keep_files(&mut self) {}
+
     /// The exec that files were opened for has failed or is done with: none of them is asked about
     /// again, and their ids mean nothing any more.
     fn forget_files(&mut self) {}

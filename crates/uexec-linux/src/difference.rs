@@ -16,6 +16,8 @@ pub enum Difference {
     Leftover,
     /// The kernel takes a process that it has started as a 64-bit one for such a one to the end.
     Ia32,
+    /// An a.out program has a vdso, and its writable pages are executable.
+    Aout,
     /// Later mappings are placed where the kernel put this process's, not where the plan's layout
     /// would have them.
     MmapBase,
@@ -33,6 +35,9 @@ impl fmt::Display for Difference {
             }
             Difference::Ia32 => {
                 "the process stays a 64-bit one for the kernel: [vsyscall] in /proc/self/maps, core dumps in ELF64, fixed mappings up to 4 GiB"
+            }
+            Difference::Aout => {
+                "the kernel gave a.out programs no vdso, and on processors with NX no executable data"
             }
             Difference::MmapBase => "mappings made later lie where the kernel had put uexec's",
         })

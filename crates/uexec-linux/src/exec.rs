@@ -314,5 +314,5 @@ const LEADER: &str = "exec from a process whose main thread has ended";
 /// Replaces this process by the program: [`Exec::exec`] of what is there already.
 #[must_use = "it has failed when it returns"]
 pub fn exec(what: uexec_core::Exec, formats: &Registry<'_>) -> ExecError {
-    Exec::from(what).formats(*formats).exec()
+    Exec::from(what).formats(formats.clone()).exec()
 }

@@ -29,6 +29,8 @@ pub struct Host {
     /// Where this process's own mappings end.
     own_base: Option<u64>,
     files: Vec<HostFile>,
+    /// How many of them stay when files are forgotten.
+    kept: usize,
     caps: OnceCell<(u64, u64)>,
     ia32: OnceCell<Result<ia32::Known, &'static str>>,
     /// The layout was asked to lie elsewhere than where the kernel maps for this process.
@@ -74,6 +76,7 @@ impl Host {
             facts: gathered.facts,
             vdso_start: gathered.vdso_start,
             files: Vec::with_capacity(4),
+            kept: 0,
             caps: OnceCell::new(),
             ia32: OnceCell::new(),
             moved: false,
@@ -92,6 +95,7 @@ impl Host {
             vdso_start: self.vdso_start,
             own_base: self.own_base,
             files: Vec::with_capacity(4),
+            kept: 0,
             caps: OnceCell::new(),
             ia32: self.ia32.clone(),
             root: self.root.as_ref().and_then(|r| r.try_clone().ok()),
@@ -351,8 +355,17 @@ impl World for Host {
         Some(name.strip_suffix(b" (deleted)").unwrap_or(name).to_vec())
     }
 
+    fn free_fd(&mut self) -> u32 {
+        let is_taken = |fd: &u32| ffi::is_cloexec(fd.cast_signed()) == Some(false);
+        (0..).find(|fd| !is_taken(fd)).unwrap_or(0)
+    }
+
+    fn keep_files(&mut self) {
+        self.kept = self.files.len();
+    }
+
     fn forget_files(&mut self) {
-        self.files.clear();
+        self.files.truncate(self.kept);
     }
 
     fn facts(&self) -> &Facts {

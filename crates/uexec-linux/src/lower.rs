@@ -48,7 +48,7 @@ pub(crate) const CODE_LEN: u64 = PAGE;
 fn list_room(plan: &Plan, host: &Host, caller: &Caller) -> usize {
     let descriptors = caller.cloexec.len() + host.descriptors().count();
     let per_item = caller.handled.len() + descriptors + caller.timers.len();
-    (54 + plan.ops.len() + per_item) * size_of::<MicroOp>()
+    (56 + plan.ops.len() + per_item) * size_of::<MicroOp>()
 }
 
 /// Bytes that lowering a plan takes behind the code page: an upper bound, whole pages.
@@ -179,7 +179,7 @@ impl Lowering<'_> {
         if self.host.moved() {
             self.differences.push(Difference::MmapBase);
         }
-        self.attributes();
+        self.attributes()?;
         self.finish(len);
         Ok(())
     }
@@ -257,7 +257,7 @@ impl Lowering<'_> {
             Op::PointOfNoReturn | Op::EndThreads | Op::DropMemory | Op::ResetSignals
             | Op::DropRseq | Op::DropSignalStack | Op::Jump
             // Done for every plan, elsewhere in this file.
-            | Op::Creds | Op::Dumpable(_) | Op::CloseOnExec | Op::Personality(_) => {}
+            | Op::KeepFile { .. } | Op::Creds | Op::Dumpable(_) | Op::CloseOnExec | Op::Personality(_) => {}
             Op::DeleteTimers => {
                 for id in &self.caller.timers {
                     self.may(nr::TIMER_DELETE, [*id, 0, 0, 0, 0, 0]);
@@ -383,9 +383,14 @@ impl Lowering<'_> {
     /// sets all registers. The frame of that one lies below the program's stack.
     fn ia32_frame(&mut self, len: u64) -> Frame {
         self.differences.push(Difference::Ia32);
+        if self.plan.image.aout.is_some() {
+            self.differences.push(Difference::Aout);
+        }
         let Registers { rip, rsp } = self.plan.registers;
         let exit = self.host.known_ia32().as_ref().ok().and_then(|known| known.exit);
-        let (Some(exit), Some(vdso)) = (exit, self.plan.auxv.get(at::SYSINFO_EHDR)) else {
+        // a.out programs have no vector that would tell.
+        let code = self.plan.vmas.iter().find(|v| self.plan.name_of(v) == "[vdso]");
+        let (Some(exit), Some(vdso)) = (exit, code.map(|v| v.start)) else {
             self.differences.push(Difference::Leftover);
             return Frame::ia32(rip, rsp, [0; 3], self.caller.mask);
         };

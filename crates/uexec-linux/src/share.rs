@@ -2,19 +2,18 @@
 //! does, nothing of it may be replaced: then the kernel has to start a loader in memory of its own.
 //! Never replaces memory.
 
-use alloc::boxed::Box;
-use alloc::ffi::CString;
-use alloc::vec::Vec;
+mod block;
+mod loader;
 
-use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use uexec_core::world::At;
-use uexec_core::{Errno, Exec, ExecError};
+use uexec_core::Errno;
 
 use crate::ffi::{self, thread};
 use crate::procfs::{Text, read_hex};
-use crate::{spawn, threads};
+use crate::threads;
 use thread::Shared;
+
+pub(crate) use loader::OtherWay;
 
 /// Who uses this process's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,98 +78,4 @@ fn changes_together(parent: i32) -> Result<bool, Errno> {
     let together = ask(of_parent).map(|now| now == before ^ 1);
     set(before).map_err(ffi::errno)?;
     together
-}
-
-/// The loader as a program of its own, with everything it has to be told.
-#[derive(Debug)]
-pub(crate) enum OtherWay {
-    /// There is none.
-    None,
-    /// There is.
-    Loader(Box<Loader>),
-}
-
-#[derive(Debug)]
-pub(crate) struct Loader {
-    image: spawn::Loader,
-    _descriptor: Option<OwnedFd>,
-    _strings: Vec<CString>,
-    argv: Vec<u64>,
-    envp: Vec<u64>,
-    /// The signal mask of the new program.
-    mask: u64,
-    /// Signals that get their default action.
-    defaults: u64,
-}
-
-impl OtherWay {
-    /// Puts the loader into memory of its own and its arguments in order.
-    pub(crate) fn new(image: &[u8], exec: &Exec, defaults: u64) -> Result<OtherWay, ExecError> {
-        let fail = |call| move |e| ExecError::host(call, ffi::errno(e));
-        let image = spawn::Loader::new(image)
-            .map_err(|e| ExecError::host("putting the loader into memory", e))?;
-        let mut descriptor = None;
-        let at = match exec.at {
-            At::Cwd => c"-".into(),
-            At::Fd(fd) if !exec.fd_cloexec => number(fd),
-            At::Fd(fd) => {
-                // The loader closes what it is handed.
-                let fd = ffi::borrow_fd(fd).ok_or(ExecError::host("exec", Errno::EBADF))?;
-                let copy = rustix::io::dup(fd).map_err(fail("dup"))?;
-                // The minus has the loader close it.
-                number(-descriptor.insert(copy).as_raw_fd())
-            }
-        };
-        let text = |s: &[u8]| {
-            CString::new(s).map_err(|_| ExecError::host("a string with a NUL", Errno::EINVAL))
-        };
-        let mut strings = alloc::vec![text(spawn::TAG.as_bytes())?, at, text(&exec.path)?];
-        for s in exec.argv.iter().chain(&exec.envp) {
-            strings.push(text(s)?);
-        }
-        let pointers = |of: &[CString]| -> Vec<u64> {
-            of.iter().map(|s| s.as_ptr() as u64).chain([0]).collect()
-        };
-        let (argv, envp) = strings.split_at(3 + exec.argv.len());
-        let (argv, envp) = (pointers(argv), pointers(envp));
-        let mask = ffi::signal_mask();
-        let (_descriptor, _strings) = (descriptor, strings);
-        let loader = Loader { image, _descriptor, _strings, argv, envp, mask, defaults };
-        Ok(OtherWay::Loader(Box::new(loader)))
-    }
-
-    /// Goes it; fails where there is none, or by itself.
-    pub(crate) fn or<T>(self, why: &'static str, errno: Errno) -> Result<T, ExecError> {
-        Err(match self {
-            OtherWay::None => ExecError::host(why, errno),
-            OtherWay::Loader(loader) => ExecError::host("execveat of the loader", loader.start()),
-        })
-    }
-}
-
-impl Loader {
-    /// Starts it. Returns only if that fails.
-    pub(crate) fn start(&self) -> Errno {
-        let is_chosen = |s: &u64| self.defaults >> (s - 1) & 1 == 1;
-        let old: [_; 64] = core::array::from_fn(|i| thread::action(i as u64 + 1).ok());
-        for signal in (1..=64).filter(is_chosen) {
-            thread::set_default(signal);
-        }
-        let mask = thread::set_mask(self.mask);
-        let (argv, envp) = (self.argv.as_ptr(), self.envp.as_ptr());
-        // SAFETY: both arrays hold pointers to strings of `self` and end with a null pointer.
-        let errno = unsafe { thread::kernel_exec(self.image.as_fd().as_raw_fd(), argv, envp) };
-        thread::set_mask(mask);
-        for signal in (1..=64).filter(is_chosen) {
-            if let Some(Some(old)) = old.get(signal as usize - 1) {
-                // SAFETY: as it was before.
-                let _ = unsafe { thread::set_action(signal, old) };
-            }
-        }
-        errno
-    }
-}
-
-fn number(fd: i32) -> CString {
-    CString::new(alloc::format!("{fd}")).unwrap_or_default()
 }

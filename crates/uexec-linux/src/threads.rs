@@ -107,18 +107,27 @@ fn unlock() {
     thread::futex_wake(&OWNER);
 }
 
+/// Whether a look around may have missed somebody who runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// All that there are were known, and had been stopped.
+    None,
+    /// There were others, or may have been.
+    Some,
+}
+
 impl Stopped {
     fn stop(&mut self) -> Result<(), Obstacle> {
         // Those that are not stopped yet can make more.
-        while self.find()? {
+        while self.find()? == Found::Some {
             self.wait_for_called()?;
             self.stop_deaf()?;
         }
         Ok(())
     }
 
-    /// Finds threads not known yet and calls them; whether there are any.
-    fn find(&self) -> Result<bool, Obstacle> {
+    /// Finds threads not known yet and calls them.
+    fn find(&self) -> Result<Found, Obstacle> {
         let (own, first) = (thread::gettid(), self.table.entries().len());
         let mut obstacle = None;
         let listed = tasks::each_task(&mut |tid| {
@@ -143,14 +152,15 @@ impl Stopped {
                 obstacle = Some(Obstacle::Call("listing all threads", Errno::EAGAIN));
             }
         });
-        listed.map_err(|e| Obstacle::Call("reading /proc/self/task", e))?;
+        let complete = listed.map_err(|e| Obstacle::Call("reading /proc/self/task", e))?;
         if let Some(obstacle) = obstacle {
             return Err(obstacle);
         }
         for index in first..self.table.entries().len() {
             self.call(index);
         }
-        Ok(self.table.entries().len() > first)
+        let none = complete && self.table.entries().len() == first;
+        Ok(if none { Found::None } else { Found::Some })
     }
 
     /// Sends a thread the signal, if it is to be called.

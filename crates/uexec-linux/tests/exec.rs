@@ -154,3 +154,22 @@ fn a_dead_leader_is_an_error() {
     });
     assert_eq!(status, 0);
 }
+
+/// Contexts for asynchronous I/O are counted until they are destroyed; where their memory was only
+/// unmapped, nobody could do that any more.
+#[test]
+fn aio_contexts_do_not_stay() {
+    let count = || std::fs::read_to_string("/proc/sys/fs/aio-nr").unwrap_or_default();
+    if count().trim() != "0" {
+        eprintln!("SKIPPED: somebody uses io_setup(2)");
+        return;
+    }
+    let status = in_child(|| {
+        let mut context = 0u64;
+        // SAFETY: writes one word.
+        if unsafe { libc::syscall(libc::SYS_io_setup, 16, &raw mut context) } == 0 {
+            let _ = shell("read n </proc/sys/fs/aio-nr; [ $n = 0 ]").exec();
+        }
+    });
+    assert_eq!(status, 0);
+}

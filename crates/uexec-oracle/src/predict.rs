@@ -92,7 +92,8 @@ fn of_plan(plan: &Plan, mut host: Host) -> Verdict {
         },
         path: name(v),
     };
-    let maps = plan.vmas.iter().map(map).chain(vsyscall()).collect();
+    let wide = plan.image.arch.class == uexec_core::arch::Class::Elf64;
+    let maps = plan.vmas.iter().map(map).chain(vsyscall().filter(|_| wide)).collect();
     let mm = &plan.mm;
     Verdict::Starts(Box::new(Start {
         maps,

@@ -199,7 +199,12 @@ impl Snapshot {
             auxv: {
                 let size = if registers.is_ia32() { 4 } else { 8 };
                 let pair = |p: &[u8]| (word(&p[..size]), word(&p[size..]));
-                pairs.chunks_exact(2 * size).map(pair).collect()
+                // The kernel cuts the list at the first empty pair of 64-bit words.
+                let all = pairs.chunks_exact(2 * size).map(pair);
+                let mut list: Vec<_> = all.collect();
+                let end = list.iter().position(|p| p.0 == 0).map_or(list.len(), |i| i + 1);
+                list.truncate(end);
+                list
             },
             registers,
             stack,

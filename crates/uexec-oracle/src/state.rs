@@ -105,6 +105,11 @@ fn pid() -> u64 {
     std::process::id().into()
 }
 
+fn tid() -> u64 {
+    // SAFETY: asks for a number.
+    unsafe { libc::gettid() as u64 }
+}
+
 fn disposition(signal: c_int, handler: u64) -> bool {
     const SA_RESTORER: u64 = 0x0400_0000;
     const SA_RESTART: u64 = 0x1000_0000;
@@ -113,15 +118,16 @@ fn disposition(signal: c_int, handler: u64) -> bool {
 }
 
 impl State {
-    /// Sets it up; false if that does not work.
-    pub(crate) fn apply(&self) -> bool {
+    /// Sets it up in this thread; false if that does not work.
+    #[must_use]
+    pub fn apply(&self) -> bool {
         match self {
             State::Ignore(s) => disposition(*s, 1),
             State::Handle(s) => disposition(*s, 0x1000),
             State::Block(s) => block(*s),
             State::Pending(s) => block(*s) && plain(libc::SYS_kill, [pid(), *s as u64, 0, 0, 0]),
             State::PendingThread(s) => {
-                block(*s) && plain(libc::SYS_tgkill, [pid(), pid(), *s as u64, 0, 0])
+                block(*s) && plain(libc::SYS_tgkill, [pid(), tid(), *s as u64, 0, 0])
             }
             State::AltStack => {
                 let stack = [(&raw const SPARE) as u64, 0, size_of_val(&SPARE) as u64];

@@ -173,8 +173,9 @@ impl Start {
             let size = if m.path.starts_with('/') { m.end - m.start } else { 0 };
             format!("{size:x} {} {:x} {}", m.perms, m.offset, m.path)
         };
-        // AT_PHDR, AT_BASE, AT_ENTRY, AT_RANDOM, AT_EXECFN, AT_PLATFORM, AT_SYSINFO_EHDR.
-        let address = |kind: u64| [3, 7, 9, 25, 31, 15, 33].contains(&kind);
+        // AT_PHDR, AT_BASE, AT_ENTRY, AT_RANDOM, AT_EXECFN, AT_PLATFORM, AT_SYSINFO,
+        // AT_SYSINFO_EHDR.
+        let address = |kind: u64| [3, 7, 9, 25, 31, 15, 32, 33].contains(&kind);
         let aux = |&(kind, value): &(u64, u64)| (kind, if address(kind) { 0 } else { value });
         let mut maps: Vec<String> = self.maps.iter().map(map).collect();
         // The break may fall on a program's bss or not.

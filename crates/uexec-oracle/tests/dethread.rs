@@ -3,6 +3,7 @@
 //! many as one likes.
 
 use std::path::Path;
+use std::process::Command;
 
 use uexec_oracle::dethread::{Place, cases};
 use uexec_oracle::skip;
@@ -23,4 +24,24 @@ fn all_situations() {
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n  {}", wrong.len(), wrong.join("\n  "));
+}
+
+/// A process that becomes itself again and again grows in nothing. `uexec-host soak 1000000` takes
+/// longer.
+#[test]
+fn nothing_accumulates() {
+    let soak =
+        Command::new(env!("CARGO_BIN_EXE_uexec-host")).args(["soak", "700"]).output().unwrap();
+    assert!(soak.status.success(), "{}", String::from_utf8_lossy(&soak.stderr));
+}
+
+/// Children that share their parent's memory become a program without harming it: the kernel starts a
+/// loader, and what it was told does not stay behind.
+#[test]
+fn vfork_children() {
+    let host = Command::new(env!("CARGO_BIN_EXE_uexec-host"))
+        .args(["vfork", "200", env!("CARGO_BIN_EXE_uexec-probe"), "exit", "0"])
+        .output()
+        .unwrap();
+    assert!(host.status.success(), "{}", String::from_utf8_lossy(&host.stderr));
 }

@@ -21,6 +21,13 @@ fn odd_programs() {
     parity(&["--cases", "1500", "--seed", "20261123"], &[]);
 }
 
+/// The same for i386, in both classes' order of formats (ELF-21); a kernel without IA32 emulation
+/// refuses all of them, and that is compared, too.
+#[test]
+fn odd_i386_programs() {
+    parity(&["--cases", "700", "--seed", "20261124", "--i386"], &[]);
+}
+
 /// The kinds of which few are among those.
 #[test]
 fn odd_places_and_arguments() {

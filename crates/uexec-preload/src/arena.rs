@@ -47,7 +47,8 @@ pub(crate) struct Arena {
 }
 
 impl Arena {
-    /// Claims a region for this thread; `None` when there is no memory for one.
+    /// Claims a region for this thread, which must not be in one already; `None` when there is no
+    /// memory for one.
     pub(crate) fn enter() -> Option<Arena> {
         let free = |slot: &Slot| !slot.taken.swap(true, Ordering::Acquire);
         let slot = POOL.iter().position(free);

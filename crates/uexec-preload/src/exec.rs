@@ -12,6 +12,7 @@ use uexec_linux::spawn::Loader;
 
 use crate::arena::Arena;
 use crate::kernel::{self, AT_EXECVE_CHECK, Array, Pointers, count, words_of};
+use crate::rules;
 
 /// So many arguments are handed to the loader without taking memory.
 const FEW: usize = 1000;
@@ -28,6 +29,19 @@ pub(crate) unsafe fn exec(
     envp: Array,
     flags: c_int,
 ) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { exec_after(0, dirfd, path, argv, envp, flags) }
+}
+
+/// The same, after so many rules have named another program.
+unsafe fn exec_after(
+    rules: usize,
+    dirfd: c_int,
+    path: *const c_char,
+    argv: Array,
+    envp: Array,
+    flags: c_int,
+) -> c_int {
     // SAFETY: only asks.
     let said = unsafe { kernel::execveat(dirfd, path, argv, envp, flags | AT_EXECVE_CHECK) };
     // Before Linux 6.14 it does not know the question.
@@ -37,8 +51,19 @@ pub(crate) unsafe fn exec(
     }
     // SAFETY: the kernel has read it, or it is the caller's.
     let Some(name) = (unsafe { string(path) }) else { return libc::EFAULT };
-    // SAFETY: the caller's promise.
-    match unsafe { decide(dirfd, name, argv, envp, flags) } {
+    if let Some(way) = rule(dirfd, name) {
+        return match rules {
+            // SAFETY: the caller's promise.
+            ..rules::MOST => unsafe { by_rule(rules, &way, path, argv, envp) },
+            _ => libc::ELOOP,
+        };
+    }
+    let verdict = match Arena::enter() {
+        // SAFETY: the caller's promise.
+        Some(_arena) => unsafe { decide(dirfd, name, argv, envp, flags) },
+        None => Verdict::Kernel,
+    };
+    match verdict {
         Verdict::Load => {
             // SAFETY: the caller's promise.
             let errno = unsafe { load(dirfd, name, argv, envp) };
@@ -53,6 +78,44 @@ pub(crate) unsafe fn exec(
     unsafe { kernel::execveat(dirfd, path, argv, envp, flags) }
 }
 
+fn rule(dirfd: c_int, path: &CStr) -> Option<rules::Way> {
+    let _arena = Arena::enter()?;
+    rules::find(path).filter(|_| dirfd == libc::AT_FDCWD || path.to_bytes().starts_with(b"/"))
+}
+
+/// Executes what a rule names, with the program as its argument (MISC-25).
+///
+/// # Safety
+/// As [`exec`].
+unsafe fn by_rule(
+    rules: usize,
+    way: &rules::Way,
+    path: *const c_char,
+    argv: Array,
+    envp: Array,
+) -> c_int {
+    // SAFETY: the caller's array.
+    let words = unsafe { count(argv) };
+    // SAFETY: it has so many.
+    let words = unsafe { words_of(argv, words) };
+    let rest = words.get(usize::from(!way.keeps_argv0)..).unwrap_or_default();
+    let mut few = [std::ptr::null(); 256];
+    let mut many = Pointers::none();
+    let array = match few.get_mut(..rest.len() + 3) {
+        Some(few) => few,
+        None => many.room(rest.len() + 3),
+    };
+    if array.is_empty() {
+        return libc::ENOMEM;
+    }
+    let interpreter = way.interpreter().as_ptr();
+    array[0] = interpreter;
+    array[1] = path;
+    array[2..2 + rest.len()].copy_from_slice(rest);
+    // SAFETY: an array of C strings that ends with a null pointer, and the caller's.
+    unsafe { exec_after(rules + 1, libc::AT_FDCWD, interpreter, array.as_ptr(), envp, 0) }
+}
+
 /// What is to be done with a program.
 pub(crate) enum Verdict {
     /// uexec loads it.
@@ -63,6 +126,8 @@ pub(crate) enum Verdict {
     Kernel,
 }
 
+/// Decides, within an [arena](Arena).
+///
 /// # Safety
 /// As [`exec`].
 pub(crate) unsafe fn decide(
@@ -72,7 +137,6 @@ pub(crate) unsafe fn decide(
     envp: Array,
     flags: c_int,
 ) -> Verdict {
-    let Some(_arena) = Arena::enter() else { return Verdict::Kernel };
     let words = |array| {
         // SAFETY: the caller's promise.
         unsafe { strings(array) }.into_iter().map(|s| s.to_bytes().to_vec()).collect()
@@ -133,8 +197,20 @@ unsafe fn load(dirfd: c_int, path: &CStr, argv: Array, envp: Array) -> c_int {
     // SAFETY: the array has so many.
     array[own.len()..own.len() + words].copy_from_slice(unsafe { words_of(argv, words) });
     let fd = loader.as_fd().as_raw_fd();
+    // A descriptor has to outlive the loader's exec by the kernel; the loader then closes it.
+    let kept = at.closes().then(|| set_cloexec(dirfd, false));
     // SAFETY: arrays of C strings that end with a null pointer.
-    unsafe { kernel::execveat(fd, c"".as_ptr(), array.as_ptr(), envp, libc::AT_EMPTY_PATH) }
+    let errno =
+        unsafe { kernel::execveat(fd, c"".as_ptr(), array.as_ptr(), envp, libc::AT_EMPTY_PATH) };
+    if kept.is_some() {
+        set_cloexec(dirfd, true);
+    }
+    errno
+}
+
+fn set_cloexec(fd: c_int, cloexec: bool) {
+    // SAFETY: takes numbers.
+    unsafe { libc::fcntl(fd, libc::F_SETFD, c_int::from(cloexec)) };
 }
 
 /// What the loader is told of where a path starts: nothing, or a descriptor, which it closes if
@@ -156,6 +232,11 @@ impl Word {
             rest /= 10;
         }
         Word(word)
+    }
+
+    /// Whether it is a descriptor that the loader closes.
+    fn closes(&self) -> bool {
+        self.0[0] == b'-' && self.0[1] != 0
     }
 
     fn as_ptr(&self) -> *const c_char {

@@ -8,5 +8,6 @@ mod exec;
 mod family;
 mod kernel;
 mod popen;
+mod rules;
 mod shell;
 mod spawn;

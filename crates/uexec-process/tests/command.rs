@@ -473,7 +473,10 @@ fn nothing_piles_up() {
         (0..20).for_each(round);
         let before = state();
         (0..rounds).for_each(round);
-        assert_eq!(state(), before);
+        let after = state();
+        assert_eq!(after.0, before.0, "descriptors");
+        // The C library's allocator comes and goes with a few.
+        assert!(after.1 <= before.1 + 4, "mappings: {} became {}", before.1, after.1);
         // SAFETY: asks whether there are children.
         let waited = unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) };
         assert_eq!(waited, -1, "a child is left");
@@ -482,7 +485,12 @@ fn nothing_piles_up() {
 
 /// Runs `f` in a process of its own, in which no other test opens anything.
 fn in_fork_checked(f: &dyn Fn()) {
-    let ran =
-        in_fork(&|| i32::from(std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err()));
+    let ran = in_fork(&|| {
+        let Err(why) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)) else { return 0 };
+        // What the harness captures is lost with this process.
+        let why = why.downcast_ref::<String>().map_or("it has failed", String::as_str);
+        let _ = rustix::io::write(rustix::stdio::stderr(), format!("{why}\n").as_bytes());
+        1
+    });
     assert_eq!(ran, 0);
 }

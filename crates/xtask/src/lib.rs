@@ -2,6 +2,8 @@
 //! a command and no shared object; so they are built by a cargo of their own, with the compiler's
 //! usual flags and in a directory of their own.
 
+pub mod scratch;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

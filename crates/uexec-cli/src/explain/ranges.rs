@@ -1,7 +1,7 @@
 //! How far randomisation may move each part of the address space. Computes no formula of its own:
 //! the same exec is planned again with one draw at its smallest and at its largest.
 
-use uexec_core::{Exec, Plan, World};
+use uexec_core::{Exec, KERNEL_FORMATS, Plan, World};
 use uexec_linux::Host;
 
 use super::Explained;
@@ -117,7 +117,7 @@ fn moved(exec: &Exec, explained: &Explained, draw: &Draw, value: u64) -> Option<
     (draw.set)(&mut host.facts_mut().entropy, value);
     let path = std::env::var_os("PATH");
     let path = path.as_ref().map(|p| std::os::unix::ffi::OsStrExt::as_bytes(p.as_os_str()));
-    let plan = find_and_plan(exec.clone(), path, &mut host).ok()?;
+    let plan = find_and_plan(exec.clone(), path, &mut host, &KERNEL_FORMATS).ok()?;
     if plan.death.is_some() {
         return None;
     }

@@ -134,7 +134,7 @@ fn judge(
         program.loads.len(),
         if interp.is_some() { "with an interpreter" } else { "without an interpreter" }
     );
-    Ok(Image { program, interp, stack_exec, arch })
+    Ok(Image { program, interp, stack_exec, arch, aout: None })
 }
 
 /// ELF-3.

@@ -123,39 +123,21 @@ impl Binfmt for Script {
             if arg.is_some() { " with the argument " } else { "" },
             Shown(arg.as_deref().unwrap_or_default())
         );
-        if bprm.inaccessible {
-            let r = Refusal::new(Stage::Script, Reason::Inaccessible).of(&bprm.interp);
-            return Err(r);
-        }
+        bprm.check_accessible(Stage::Script)?;
         let mut argv: Vec<Vec<u8>> = Vec::with_capacity(3);
         argv.push(name.clone());
         argv.extend(arg);
         argv.push(bprm.interp.clone());
         // The kernel copies these strings before it opens the interpreter: E2BIG comes first.
-        check_room(bprm, &argv)?;
+        bprm.check_room(true, &argv)?;
         let file = bprm.open_interp(&name, Stage::ScriptInterp).map_err(|mut r| {
             if r.span.is_none() {
                 r.span = Some(crate::error::Span { offset: span.0, len: span.1 });
             }
             r
         })?;
-        Ok(Verdict::Again(Rewrite { drop_argv0: true, argv, file, interp: name }))
+        Ok(Verdict::Again(Rewrite { argv, ..Rewrite::new(&name, file, b"") }))
     }
-}
-
-/// Whether the new strings fit, tried on a copy of the limits (SCR-8).
-fn check_room(bprm: &Bprm<'_>, argv: &[Vec<u8>]) -> Result<(), Refusal> {
-    let added: u64 = argv.iter().map(|s| s.len() as u64 + 1).sum();
-    if bprm.args.has_room(added) {
-        return Ok(());
-    }
-    // Take the slow way for the exact reason.
-    let mut trial = bprm.args.clone();
-    trial.drop_lowest();
-    for (i, s) in argv.iter().enumerate().rev() {
-        trial.push(s, "interpreter argument", i).map_err(|r| r.of(&bprm.interp))?;
-    }
-    Ok(())
 }
 
 /// Length of the first line in the head, without its newline or padding.

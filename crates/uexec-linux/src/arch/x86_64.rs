@@ -268,6 +268,8 @@ pub(crate) fn rseq_area() -> u64 {
 pub(crate) mod nr {
     pub(crate) const CLOSE: u64 = 3;
     pub(crate) const POLL: u64 = 7;
+    pub(crate) const DUP2: u64 = 33;
+    pub(crate) const FCNTL: u64 = 72;
     pub(crate) const MMAP: u64 = 9;
     pub(crate) const MPROTECT: u64 = 10;
     pub(crate) const MUNMAP: u64 = 11;

@@ -13,15 +13,17 @@ use crate::ia32::{Answer, CALLED, READ, STARTED};
 /// or 0. The vdso block lies at `vdso`, `len` bytes of which the first `data` are no code. `None`
 /// when there can be no child.
 pub(crate) fn ask_ia32(vdso: u64, len: u64, data: u64) -> Option<(Box<Answer>, u64)> {
+    // Descriptors are not copied: somebody may be writing a program that is about to run.
+    const CLONE_FILES: u64 = 0x400;
     const SHARED_ANONYMOUS: u64 = 0x21;
     const READ_WRITE: u64 = 3;
     let size = size_of::<Answer>() as u64;
     let args = [0, size, READ_WRITE, SHARED_ANONYMOUS, u64::MAX, 0];
     // SAFETY: a new mapping wherever there is room.
     let shared = result(unsafe { syscall6(nr::MMAP, args) }).ok()?;
-    // SAFETY: no flag and no stack: as fork(2), but without a signal at the child's end. The child
-    // only makes raw system calls.
-    let pid = result(unsafe { syscall6(nr::CLONE, [0; 6]) });
+    // SAFETY: no stack: as fork(2), but without a signal at the child's end. The child only makes
+    // raw system calls.
+    let pid = result(unsafe { syscall6(nr::CLONE, [CLONE_FILES, 0, 0, 0, 0, 0]) });
     if pid == Ok(0) {
         // SAFETY: this is the child, single-threaded, with a copy of everything.
         unsafe { child_of_ask_ia32(shared as *mut Answer, vdso, len, data) }

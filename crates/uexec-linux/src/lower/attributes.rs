@@ -24,6 +24,8 @@ const PR_SET_SYSCALL_USER_DISPATCH: u64 = 59;
 const ARCH_SET_GS: u64 = 0x1001;
 const ARCH_SET_FS: u64 = 0x1002;
 const RLIMIT_DATA: u64 = 2;
+const F_SETFD: u64 = 2;
+const F_SETFL: u64 = 4;
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 const CAP_CHECKPOINT_RESTORE: u64 = 1 << 40;
 
@@ -112,7 +114,7 @@ impl Lowering<'_> {
     }
 
     /// Credentials and the rest that must wait until nothing privileged is left to do.
-    pub(super) fn attributes(&mut self) {
+    pub(super) fn attributes(&mut self) -> Result<(), ExecError> {
         let old = self.host.facts().creds.clone();
         let new = self.plan.creds.clone();
         let same = u64::from(u32::MAX);
@@ -148,14 +150,36 @@ impl Lowering<'_> {
         if self.caller.inherited.is_some() || ffi::personality() != self.plan.personality {
             self.may(nr::PERSONALITY, [self.plan.personality.into(), 0, 0, 0, 0, 0]);
         }
+        self.descriptors()?;
+        self.may(nr::ARCH_PRCTL, [ARCH_SET_FS, 0, 0, 0, 0, 0]);
+        self.may(nr::ARCH_PRCTL, [ARCH_SET_GS, 0, 0, 0, 0, 0]);
+        Ok(())
+    }
+
+    /// Hands the kept file on (MISC-26), and closes what is close-on-exec.
+    fn descriptors(&mut self) -> Result<(), ExecError> {
+        let mut given = None;
+        for op in &self.plan.ops {
+            if let Op::KeepFile { file, fd } = op {
+                let open = self.host.data_fd(*file).map_err(|e| ExecError::host("open", e))?;
+                let (from, to) = (open.as_raw_fd() as u64, u64::from(*fd));
+                // Opened by us: whoever else has this description is closed below.
+                self.may(nr::FCNTL, [from, F_SETFL, 0, 0, 0, 0]);
+                if from == to {
+                    self.may(nr::FCNTL, [from, F_SETFD, 0, 0, 0, 0]);
+                } else {
+                    self.must(nr::DUP2, [from, to, 0, 0, 0, 0]);
+                }
+                given = Some(fd.cast_signed());
+            }
+        }
         let mut fds: Vec<i32> = self.host.descriptors().collect();
         fds.extend(&self.caller.cloexec);
         fds.sort_unstable();
         fds.dedup();
-        for fd in fds {
+        for fd in fds.into_iter().filter(|fd| Some(*fd) != given) {
             self.may(nr::CLOSE, [fd as u64, 0, 0, 0, 0, 0]);
         }
-        self.may(nr::ARCH_PRCTL, [ARCH_SET_FS, 0, 0, 0, 0, 0]);
-        self.may(nr::ARCH_PRCTL, [ARCH_SET_GS, 0, 0, 0, 0, 0]);
+        Ok(())
     }
 }

@@ -144,8 +144,12 @@ extern "C" fn taken_over(_: u64) -> ! {
 /// # Safety
 /// The process is given away.
 pub(super) unsafe fn finish(ending: &Ending, taken_over: bool) -> ! {
-    while !is_alone() {
-        thread::sleep(20);
+    const STEP_MICROS: u64 = 20;
+    const PATIENCE: u64 = 1_000_000 / STEP_MICROS;
+    let mut waited = 0;
+    while !is_alone(waited < PATIENCE) {
+        thread::sleep(STEP_MICROS);
+        waited += 1;
     }
     if taken_over {
         // The caller's were not registered for this thread.

@@ -78,8 +78,11 @@ fn is_kernels(tid: i32) -> bool {
     flags & WORKER != 0
 }
 
-/// Calls `each` for every thread of this process.
-pub(crate) fn each_task(each: &mut dyn FnMut(i32)) -> Result<(), Errno> {
+/// Calls `each` for every thread of this process; whether that were all that there had been before.
+/// The list ends early when the thread that the kernel is at ends meanwhile. As new ones are at its
+/// end, whoever is missing leaves it shorter than the number before.
+pub(crate) fn each_task(each: &mut dyn FnMut(i32)) -> Result<bool, Errno> {
+    let (before, mut listed) = (count()?, 0);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = openat(CWD, c"/proc/self/task", flags, Mode::empty()).map_err(ffi::errno)?;
     let mut buf = [MaybeUninit::<u8>::uninit(); 2048];
@@ -88,32 +91,35 @@ pub(crate) fn each_task(each: &mut dyn FnMut(i32)) -> Result<(), Errno> {
         let entry = entry.map_err(ffi::errno)?;
         let name = entry.file_name().to_str().unwrap_or("");
         if let Ok(tid) = name.parse() {
+            listed += 1;
             each(tid);
         }
     }
-    Ok(())
+    Ok(listed >= before)
 }
 
-/// How many threads there are, roughly while they come and go.
+/// How many threads there are, those included that have ended and are still listed.
 pub(crate) fn count() -> Result<usize, Errno> {
     // One entry per thread, and two for the directory itself.
     let tasks = rustix::fs::stat(c"/proc/self/task").map_err(ffi::errno)?;
     Ok(usize::try_from(tasks.st_nlink).unwrap_or(usize::MAX).saturating_sub(2))
 }
 
-/// Whether the calling thread is the only one left that runs code of this process.
-pub(crate) fn is_alone() -> bool {
+/// Whether the calling thread is the only one left that runs code of this process; `patient` also
+/// waits for those that have ended to be gone, which takes as long as a debugger wants.
+pub(crate) fn is_alone(patient: bool) -> bool {
     if count() == Ok(1) {
         return true;
     }
     let own = thread::gettid();
     let mut others = 0;
     let listed = each_task(&mut |tid| {
-        if tid != own && Task::ask(tid).is_some_and(|t| !t.is_dead() && !t.kernels) {
+        let may_stay = |t: Task| t.kernels || (t.is_dead() && !patient);
+        if tid != own && Task::ask(tid).is_some_and(|t| !may_stay(t)) {
             others += 1;
         }
     });
-    listed.is_ok() && others == 0
+    listed == Ok(true) && others == 0
 }
 
 /// Whether a thread waits for a `vfork(2)` child to let go of the memory: only a fatal signal
@@ -141,5 +147,54 @@ pub(crate) fn waits_for_vfork(tid: i32, task: Task) -> bool {
         // Its arguments are in memory, the flags first.
         [CLONE3, place] => thread::peek(place).is_ok_and(|flags| flags & CLONE_VFORK != 0),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use core::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
+    use std::thread as threads;
+
+    /// A list that ended early, at a thread that was ending, was taken for complete.
+    #[test]
+    fn regression_nobody_is_missing_from_a_complete_list() {
+        for _ in 0..60 {
+            let (end, stop, staying) =
+                (AtomicBool::new(false), AtomicBool::new(false), AtomicI32::new(0));
+            threads::scope(|scope| {
+                let ending = scope.spawn(|| {
+                    while !end.load(SeqCst) {
+                        core::hint::spin_loop();
+                    }
+                });
+                // Made later, so that it is behind the other in the list.
+                scope.spawn(|| {
+                    staying.store(thread::gettid(), SeqCst);
+                    while !stop.load(SeqCst) {
+                        threads::yield_now();
+                    }
+                });
+                while staying.load(SeqCst) == 0 {
+                    core::hint::spin_loop();
+                }
+                end.store(true, SeqCst);
+                let mut missing = false;
+                while !missing && !ending.is_finished() {
+                    let mut seen = false;
+                    let complete = each_task(&mut |tid| seen |= tid == staying.load(SeqCst));
+                    missing = complete == Ok(true) && !seen;
+                }
+                for _ in 0..5 {
+                    let mut seen = false;
+                    let complete = each_task(&mut |tid| seen |= tid == staying.load(SeqCst));
+                    missing |= complete == Ok(true) && !seen;
+                }
+                stop.store(true, SeqCst);
+                assert!(!missing);
+            });
+        }
     }
 }

@@ -1,20 +1,25 @@
 //! A busy process that becomes another program: `uexec-host WAY CALLER SIBLINGS EQUIPMENT PROG ARGS…`.
 //!
 //! - `WAY`: `kernel`, `uexec` (refused where it cannot be done from inside), `loader` (the same,
-//!   with this program as loader for those cases), `rehearse` (all but the last step, then sees
+//!   with a loader for those cases), `rehearse` (all but the last step, then sees
 //!   whether every thread still runs: status 0), `fail` (the program cannot be executed; likewise).
 //! - `CALLER`: `leader` or `other`, the thread that calls. If `other`, the leader is the first sibling.
 //! - `SIBLINGS`: kinds of other threads, with commas; see [`siblings`].
 //! - `EQUIPMENT`: what else the process has, with commas; see [`equipment`]. `-` for nothing.
 //! - `PROG ARGS…`: the program. `%pid` in an argument is this process's id.
+//!
+//! `uexec-host soak N` becomes itself N times instead; `uexec-host vfork N PROG ARGS…` has N children
+//! become the program that share its memory.
 
 #[allow(unsafe_code, reason = "system calls that set the process up")]
 mod equipment;
 #[allow(unsafe_code, reason = "threads in odd states")]
 mod siblings;
+mod soak;
+#[allow(unsafe_code, reason = "children that share memory")]
+mod vfork;
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
 use siblings::Siblings;
@@ -34,13 +39,33 @@ enum Way {
 
 fn main() -> ExitCode {
     let mut args: Vec<OsString> = std::env::args_os().collect();
-    if args[0] == "uexec-loader" {
-        return load(&args);
-    }
     equipment::close_inherited();
     let program = args.split_off(args.len().min(5));
-    let word = |i: usize| args.get(i).and_then(|a| a.to_str()).unwrap_or("");
-    let way = match word(1) {
+    let words: Vec<&str> = args.iter().skip(1).map(|a| a.to_str().unwrap_or("")).collect();
+    if words.first() == Some(&"soak") {
+        let more: Vec<&str> = program.iter().map(|a| a.to_str().unwrap_or("")).collect();
+        return match soak::next(&[words.as_slice(), &more].concat()) {
+            soak::Next::Again(program, caller, siblings) => {
+                start(Way::Uexec, caller, siblings, "-", program)
+            }
+            soak::Next::Done(Err(why)) => complain(&why),
+            soak::Next::Done(Ok(what)) => {
+                println!("{what}");
+                ExitCode::SUCCESS
+            }
+        };
+    }
+    if let ["vfork", count, rest @ ..] = words.as_slice() {
+        let rest = rest.iter().map(OsString::from).chain(program).collect::<Vec<_>>();
+        return match vfork::children(count.parse().unwrap_or(0), &rest) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => complain(&why),
+        };
+    }
+    let [way, caller, siblings, equipment] = *words.as_slice() else {
+        return complain("too few arguments");
+    };
+    let way = match way {
         "kernel" => Way::Kernel,
         "uexec" => Way::Uexec,
         "loader" => Way::Loader,
@@ -48,8 +73,13 @@ fn main() -> ExitCode {
         "fail" => Way::Fail,
         other => return complain(&format!("no way {other:?}")),
     };
-    let kinds: Vec<&str> = word(3).split(',').filter(|k| !k.is_empty() && *k != "-").collect();
-    let equipment: Vec<&str> = word(4).split(',').filter(|k| *k != "-").collect();
+    start(way, caller, siblings, equipment, program)
+}
+
+/// Becomes such a process, and has it exec.
+fn start(way: Way, caller: &str, kinds: &str, equipment: &str, program: Vec<OsString>) -> ExitCode {
+    let kinds: Vec<&str> = kinds.split(',').filter(|k| !k.is_empty() && *k != "-").collect();
+    let equipment: Vec<&str> = equipment.split(',').filter(|k| *k != "-").collect();
     if let Err(why) = equipment::process(&equipment) {
         return complain(&why);
     }
@@ -59,7 +89,7 @@ fn main() -> ExitCode {
     if program.is_empty() {
         return complain("no program");
     }
-    let leads = word(2) == "leader";
+    let leads = caller == "leader";
     let (first, rest) = match (leads, kinds.split_first()) {
         (false, Some((first, rest))) => (Some(*first), rest),
         _ => (None, kinds.as_slice()),
@@ -111,11 +141,7 @@ fn become_it(way: Way, program: &[OsString], siblings: &Siblings) -> ExitCode {
         }
         Way::Uexec => complain(&format!("exec: {}", exec_of(program).exec())),
         Way::Loader => {
-            let image = match std::fs::read("/proc/self/exe") {
-                Ok(image) => image,
-                Err(error) => return complain(&format!("/proc/self/exe: {error}")),
-            };
-            complain(&format!("exec: {}", exec_of(program).loader(&image).exec()))
+            complain(&format!("exec: {}", exec_of(program).loader(uexec_loader::IMAGE).exec()))
         }
         Way::Rehearse => match exec_of(program).rehearse() {
             Ok(()) => siblings.all_run(),
@@ -126,16 +152,4 @@ fn become_it(way: Way, program: &[OsString], siblings: &Siblings) -> ExitCode {
             siblings.all_run()
         }
     }
-}
-
-/// Is the loader that is started when the process could not be replaced from inside.
-fn load(args: &[OsString]) -> ExitCode {
-    let [_, fd, path, argv @ ..] = args else { return complain("loader: too few arguments") };
-    let argv0 = argv.first().map_or(&b""[..], |a| a.as_bytes());
-    let mut exec = Exec::new(path.as_os_str()).argv0(argv0).args(argv.iter().skip(1));
-    exec = exec.envs(std::env::vars_os()).default_signal(libc::SIGPIPE);
-    if let Some(fd) = fd.to_str().and_then(|f| f.parse().ok()) {
-        exec = exec.at(fd);
-    }
-    complain(&format!("loader: {}", exec.exec()))
 }

@@ -17,6 +17,7 @@ Exit status: 0 if all agree, 1 if not, 2 if the comparison itself fails.
 Examples:
   parity --cases 20000 --seed 7               odd programs
   parity --only script --keep /tmp/odd        odd scripts; keeps those that disagree
+  parity --i386 --cases 20000                 programs for i386
   parity --seed 7 --first 1234 --cases 1      one case again
   parity --layout /usr/bin /usr/sbin          every installed program, in six situations")]
 pub(crate) struct Args {
@@ -39,6 +40,10 @@ pub(crate) struct Args {
     /// Only cases of this kind
     #[arg(long, value_name = "KIND")]
     pub(crate) only: Option<Kind>,
+
+    /// Programs for i386 instead of x86-64
+    #[arg(long)]
+    pub(crate) i386: bool,
 
     /// Copy the files of cases that disagree to DIR
     #[arg(long, value_name = "DIR")]

@@ -43,7 +43,7 @@ fn run(mut args: Args) -> io::Result<bool> {
         return layout::run(&args, &sides, &folder.0);
     }
     std::env::set_current_dir(&folder.0)?;
-    let bases = make::Bases::gather(Path::new("bases"))?;
+    let bases = make::Bases::gather(Path::new("bases"), args.i386)?;
     let root = rustix::process::geteuid().is_root();
     let one = |i: u64, host: &uexec_linux::Host| {
         let case = args.first + i;
@@ -51,9 +51,10 @@ fn run(mut args: Args) -> io::Result<bool> {
         let mut rng = Rng::of_case(args.seed, case);
         let kind = args.only.unwrap_or_else(|| args::Kind::draw(&mut rng));
         let ask_command = args.command_every != 0 && case.is_multiple_of(args.command_every);
-        let made = make::Maker::new(rng, &bases, &dir, root).make(kind)?;
+        let made = make::Maker::new(rng, &bases, &dir, [root, args.i386]).make(kind)?;
         let found = sides.compare(&made.exec, host, ask_command, &dir)?;
-        let again = format!("--seed {} --first {case} --cases 1", args.seed);
+        let i386 = if args.i386 { "--i386 " } else { "" };
+        let again = format!("{i386}--seed {} --first {case} --cases 1", args.seed);
         let only = args.only.map_or(String::new(), |k| format!(" --only {k:?}").to_lowercase());
         if !found.differences.is_empty()
             && let Some(keep) = &args.keep

@@ -40,6 +40,8 @@ pub(crate) struct Maker<'a> {
     pub(crate) bases: &'a Bases,
     /// The case's own folder, relative to the working directory.
     pub(crate) dir: PathBuf,
+    /// Programs are for i386.
+    pub(crate) i386: bool,
     /// Whether ids, owners and other users can be chosen.
     pub(crate) root: bool,
     pub(crate) what: String,
@@ -51,9 +53,15 @@ pub(crate) struct Maker<'a> {
 }
 
 impl<'a> Maker<'a> {
-    pub(crate) fn new(rng: Rng, bases: &'a Bases, dir: &Path, root: bool) -> Maker<'a> {
+    pub(crate) fn new(
+        mut rng: Rng,
+        bases: &'a Bases,
+        dir: &Path,
+        [root, i386]: [bool; 2],
+    ) -> Maker<'a> {
+        rng.i386 = i386;
         let (what, held, dir) = (String::new(), Vec::new(), dir.to_owned());
-        Maker { rng, bases, dir, root, what, held, plain: false }
+        Maker { rng, bases, dir, i386, root, what, held, plain: false }
     }
 
     /// Makes the files of one case.

@@ -2,18 +2,23 @@
 
 /// A sequence of draws.
 #[derive(Clone, Debug)]
-pub(crate) struct Rng(u64);
+pub(crate) struct Rng {
+    state: u64,
+    /// Addresses of i386 programs are drawn, not those of 64-bit ones.
+    pub(crate) i386: bool,
+}
 
 impl Rng {
     /// The draws of one case: every case has its own, so that it comes again without the others.
     pub(crate) fn of_case(seed: u64, case: u64) -> Rng {
-        let mut rng = Rng(seed ^ 0x5851_f42d_4c95_7f2d);
-        Rng(rng.word() ^ case.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        let mut rng = Rng { state: seed ^ 0x5851_f42d_4c95_7f2d, i386: false };
+        rng.state = rng.word() ^ case.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        rng
     }
 
     pub(crate) fn word(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
@@ -57,6 +62,24 @@ impl Rng {
             0xffff_ffff_ffff_f000,
             0x7fff_ffff_ffff_f000,
         ];
+        const EDGES_I386: [u64; 15] = [
+            0,
+            0x1000,
+            0x1_0000,
+            0x20_0000,
+            0x804_8000,
+            0x5655_5000,
+            0x8000_0000,
+            0xc000_0000,
+            0xf7ff_e000,
+            0xffff_d000,
+            0xffff_e000,
+            0xffff_f000,
+            0xffff_ffff,
+            0x7fff_f000,
+            0x5555_5000,
+        ];
+        let edges = if self.i386 { &EDGES_I386 } else { &EDGES };
         let by = |rng: &mut Rng, x: u64| match rng.below(8) {
             0 => x.wrapping_add(1),
             1 => x.wrapping_sub(1),
@@ -67,7 +90,7 @@ impl Rng {
         };
         match self.below(10) {
             0..=3 => {
-                let x = *self.pick(&EDGES);
+                let x = *self.pick(edges);
                 by(self, x)
             }
             4..=6 if !near.is_empty() => {

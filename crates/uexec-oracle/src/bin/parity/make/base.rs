@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use uexec_oracle::elf::{ET_EXEC, Elf, code};
+use uexec_oracle::elf::{ET_EXEC, Elf, code, code32};
 use uexec_oracle::skip;
 
 use crate::rng::Rng;
@@ -16,6 +16,10 @@ pub(crate) struct Bases {
     /// The smallest one, static.
     tiny: Vec<u8>,
     tiny_path: PathBuf,
+    /// The dynamic loader of the C library.
+    pub(crate) loader: &'static str,
+    /// All of it is for i386.
+    i386: bool,
 }
 
 const START: &str = "int x = 1; int y[5000]; void _start(void) { for (;;) x += y[7]; }\n";
@@ -23,10 +27,12 @@ const MAIN: &str = "int main(void) { return 0; }\n";
 
 impl Bases {
     /// Gathers them; compiles into `dir`.
-    pub(crate) fn gather(dir: &Path) -> io::Result<Bases> {
+    pub(crate) fn gather(dir: &Path, i386: bool) -> io::Result<Bases> {
         std::fs::create_dir_all(dir)?;
         let mut all = Vec::new();
-        for path in ["/bin/true", "/bin/cat", LOADER] {
+        let loader = if i386 { LOADER_I386 } else { LOADER };
+        let installed = if i386 { vec![loader] } else { vec!["/bin/true", "/bin/cat", loader] };
+        for path in installed {
             match std::fs::read(path) {
                 Ok(bytes) => all.push((path.to_owned(), bytes)),
                 Err(e) => skip(path, &e.to_string()),
@@ -44,17 +50,22 @@ impl Bases {
             ("pie", MAIN, &["-pie", "-fPIE"]),
             ("static-libc", MAIN, &["-static"]),
         ];
+        let machine: &[&str] = if i386 { &["-m32"] } else { &[] };
         for (name, source, options) in builds {
-            match compile(&dir.join(name), source, options) {
+            match compile(&dir.join(name), source, &[options, machine].concat()) {
                 Ok(bytes) => all.push((name.to_owned(), bytes)),
                 Err(why) => skip(name, &format!("not compiled: {why}")),
             }
         }
-        let tiny = Elf::program(ET_EXEC, 0x40_0000, &code::pause()).to_bytes();
+        let tiny = match i386 {
+            false => Elf::program(ET_EXEC, 0x40_0000, &code::pause()),
+            true => Elf::program(ET_EXEC, 0x804_8000, &code32::pause()).i386(),
+        };
+        let tiny = tiny.to_bytes();
         let tiny_path = dir.join("tiny");
         uexec_oracle::elf::write_program(&tiny_path, &tiny)?;
         all.push(("tiny".to_owned(), tiny.clone()));
-        Ok(Bases { all, tiny, tiny_path })
+        Ok(Bases { all, tiny, tiny_path, loader, i386 })
     }
 
     /// A base with its name, small ones more often.
@@ -73,7 +84,7 @@ impl Bases {
 
     /// The path of a program that runs.
     pub(crate) fn small(&self, rng: &mut Rng) -> PathBuf {
-        match rng.below(3) {
+        match if self.i386 { 2 } else { rng.below(3) } {
             0 => PathBuf::from("/bin/true"),
             1 => PathBuf::from("/bin/cat"),
             _ => self.tiny_path.clone(),
@@ -82,7 +93,9 @@ impl Bases {
 }
 
 /// The dynamic loader of glibc.
-pub(crate) const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
+const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
+/// That for i386.
+const LOADER_I386: &str = "/lib/ld-linux.so.2";
 
 fn compile(to: &Path, source: &str, options: &[&str]) -> Result<Vec<u8>, String> {
     let from = to.with_extension("c");

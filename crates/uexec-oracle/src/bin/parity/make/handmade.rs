@@ -5,7 +5,6 @@ use std::io;
 use uexec_oracle::elf::{ET_DYN, ET_EXEC, Elf, PT_LOAD, Phdr, R, W, X};
 use uexec_oracle::launch::Exec;
 
-use super::base::LOADER;
 use super::{Maker, bytes_of, mutate};
 use crate::rng::Rng;
 
@@ -15,7 +14,8 @@ const PAGE: u64 = 4096;
 pub(crate) fn program(m: &mut Maker<'_>) -> io::Result<Exec> {
     let mut elf = draw(&mut m.rng);
     if m.rng.percent(25) {
-        add_interp(m, &mut elf, LOADER.as_bytes());
+        let loader = m.bases.loader;
+        add_interp(m, &mut elf, loader.as_bytes());
     }
     finish(m, &elf, 25)
 }
@@ -27,6 +27,9 @@ pub(crate) fn with_interp(m: &mut Maker<'_>) -> io::Result<Exec> {
         1 => Elf::program(ET_DYN, 0x1000 * m.rng.below(3), b"\xeb\xfe"),
         _ => Elf::program(ET_EXEC, 0x40_0000, b"\xeb\xfe"),
     };
+    if m.i386 && !elf.class32 {
+        elf = elf.i386();
+    }
     let path = match m.rng.below(12) {
         0..=4 => {
             let interp = draw(&mut m.rng);
@@ -55,7 +58,7 @@ pub(crate) fn with_interp(m: &mut Maker<'_>) -> io::Result<Exec> {
             let name = *m.rng.pick(&["nowhere", ".", "prog", ""]);
             m.path(name)
         }
-        _ => ["", ".", "/", "/dev/null", "/proc/version", "/bin/true/", LOADER]
+        _ => ["", ".", "/", "/dev/null", "/proc/version", "/bin/true/", m.bases.loader]
             [m.rng.below(7) as usize]
             .into(),
     };
@@ -103,13 +106,17 @@ fn add_interp(m: &mut Maker<'_>, elf: &mut Elf, path: &[u8]) {
 fn draw(rng: &mut Rng) -> Elf {
     let mut elf = Elf::new(if rng.percent(55) { ET_DYN } else { ET_EXEC });
     let fixed = elf.e_type == ET_EXEC;
+    let [stack, mappings, pie] = match rng.i386 {
+        false => [0x7fff_ff00_0000, 0x7fff_f7f0_0000, 0x5555_5555_4000],
+        true => [0xff00_0000, 0xf7f0_0000, 0x5655_5000],
+    };
     let mut at = match rng.below(20) {
         0 => 0,
         1 => PAGE * rng.below(20),
-        2 => 0x7fff_ff00_0000 + PAGE * rng.below(0x1000),
-        3 => 0x7fff_f7f0_0000 + PAGE * rng.below(0x100),
+        2 => stack + PAGE * rng.below(0x1000),
+        3 => mappings + PAGE * rng.below(0x100),
         4 => rng.odd(&[]),
-        5 => 0x5555_5555_4000 - PAGE * rng.below(4),
+        5 => pie - PAGE * rng.below(4),
         _ if fixed => 0x40_0000,
         6..=9 => 0x1_0000 * rng.below(5),
         _ => 0,
@@ -128,7 +135,7 @@ fn draw(rng: &mut Rng) -> Elf {
     if rng.percent(8) {
         elf.len = Some(rng.below(elf.next_offset));
     }
-    elf
+    if rng.i386 { elf.i386() } else { elf }
 }
 
 /// Appends a segment at or near `at`, which then is its end.

@@ -8,9 +8,6 @@ use uexec_oracle::launch::Exec;
 use super::Maker;
 use crate::rng::Rng;
 
-const EHDR: usize = 64;
-const PHDR: usize = 56;
-
 /// A real program with one to three fields changed.
 pub(crate) fn program(m: &mut Maker<'_>) -> io::Result<Exec> {
     let (name, bytes) = m.bases.draw(&mut m.rng);
@@ -29,7 +26,10 @@ pub(crate) fn short(m: &mut Maker<'_>) -> io::Result<Exec> {
     let len = bytes.len() as u64;
     let cut = match m.rng.below(4) {
         0 => m.rng.below(70),
-        1 => EHDR as u64 + m.rng.below(13) * PHDR as u64 + m.rng.below(3),
+        1 => {
+            let form = Form::of(&bytes);
+            form.ehdr as u64 + m.rng.below(13) * form.phdr as u64 + m.rng.below(3)
+        }
         2 => m.rng.odd(&near),
         _ => m.rng.below(len),
     };
@@ -42,12 +42,43 @@ pub(crate) fn short(m: &mut Maker<'_>) -> io::Result<Exec> {
     Ok(Exec::new(m.write("prog", &bytes)?))
 }
 
-/// The 64-bit numbers of header and program headers.
+/// Where things stand in a file, by its class.
+struct Form {
+    ehdr: usize,
+    phdr: usize,
+    word: usize,
+    phnum: usize,
+    /// Offsets of the fields of a program header, in the order of [`NAMES`].
+    fields: [usize; 8],
+}
+
+const WIDE: Form =
+    Form { ehdr: 64, phdr: 56, word: 8, phnum: 56, fields: [0, 4, 8, 16, 24, 32, 40, 48] };
+const NARROW: Form =
+    Form { ehdr: 52, phdr: 32, word: 4, phnum: 44, fields: [0, 24, 4, 8, 12, 16, 20, 28] };
+
+const NAMES: [&str; 8] =
+    ["p_type", "p_flags", "p_offset", "p_vaddr", "p_paddr", "p_filesz", "p_memsz", "p_align"];
+
+impl Form {
+    fn of(bytes: &[u8]) -> &'static Form {
+        if bytes.get(4) == Some(&1) { &NARROW } else { &WIDE }
+    }
+
+    fn word(&self, bytes: &[u8], at: usize) -> u64 {
+        number(bytes, at, self.word)
+    }
+}
+
+/// The addresses, offsets and sizes of header and program headers.
 fn numbers(bytes: &[u8]) -> Vec<u64> {
-    let count = half(bytes, 56).min(16);
-    let places = (0..count).flat_map(|i| (0..6).map(move |f| EHDR + i * PHDR + 8 + f * 8));
+    let form = Form::of(bytes);
+    let count = number(bytes, form.phnum, 2).min(16) as usize;
+    let places = (0..count)
+        .flat_map(|i| form.fields[2..].iter().map(move |f| form.ehdr + i * form.phdr + f));
+    let heads = [24, 24 + form.word, 24 + 2 * form.word];
     let mut all: Vec<u64> =
-        [24, 32, 40].into_iter().chain(places).map(|at| word(bytes, at)).collect();
+        heads.into_iter().chain(places).map(|at| form.word(bytes, at)).collect();
     all.push(bytes.len() as u64);
     // Sums matter as much as the numbers: ends of segments.
     let ends: Vec<u64> =
@@ -56,13 +87,9 @@ fn numbers(bytes: &[u8]) -> Vec<u64> {
     all
 }
 
-fn word(bytes: &[u8], at: usize) -> u64 {
-    let part = bytes.get(at..at + 8).unwrap_or(&[0; 8]);
+fn number(bytes: &[u8], at: usize, len: usize) -> u64 {
+    let part = bytes.get(at..at + len).unwrap_or_default();
     part.iter().rev().fold(0, |w, b| w << 8 | u64::from(*b))
-}
-
-fn half(bytes: &[u8], at: usize) -> usize {
-    (word(bytes, at) & 0xffff) as usize
 }
 
 /// Changes one to three fields; says which.
@@ -100,7 +127,17 @@ fn header(rng: &mut Rng, bytes: &mut [u8]) -> String {
         ("e_shnum", 60, 2),
         ("e_ident", 0, 1),
     ];
-    let (name, mut at, size) = *rng.pick(&FIELDS);
+    let (name, mut at, mut size) = *rng.pick(&FIELDS);
+    if Form::of(bytes).word == 4 && at > 24 {
+        // Three words are half as long.
+        (at, size) = match at {
+            32 => (28, 4),
+            40 => (32, 4),
+            at => (at - 12, size),
+        };
+    } else if Form::of(bytes).word == 4 {
+        size = size.min(4);
+    }
     let value = match name {
         "e_type" => *rng.pick(&[0, 1, 2, 2, 3, 3, 3, 4, 0xfe00, 0xffff]),
         "e_machine" => *rng.pick(&[0, 3, 6, 40, 62, 183, 243, 0xffff]),
@@ -119,24 +156,23 @@ fn header(rng: &mut Rng, bytes: &mut [u8]) -> String {
 }
 
 fn phdr(rng: &mut Rng, bytes: &mut [u8]) -> String {
-    const NAMES: [&str; 8] =
-        ["p_type", "p_flags", "p_offset", "p_vaddr", "p_paddr", "p_filesz", "p_memsz", "p_align"];
-    let count = half(bytes, 56).clamp(1, 20) as u64;
+    let form = Form::of(bytes);
+    let count = number(bytes, form.phnum, 2).clamp(1, 20);
     // Most headers are of no interest to the kernel; half the time one that is.
-    let kind = |i: &u64| word(bytes, EHDR + *i as usize * PHDR) as u32;
+    let kind = |i: &u64| number(bytes, form.ehdr + *i as usize * form.phdr, 4) as u32;
     let useful: Vec<u64> = (0..count).filter(|i| [1, 3, 0x6474_e551].contains(&kind(i))).collect();
     let i = match rng.percent(85) && !useful.is_empty() {
         true => *rng.pick(&useful),
         false => rng.below(count),
     };
     let field = *rng.pick(&[0, 1, 1, 2, 2, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 6, 6, 6, 7, 7]);
-    let at = EHDR + i as usize * PHDR + [0, 4, 8, 16, 24, 32, 40, 48][field];
+    let at = form.ehdr + i as usize * form.phdr + form.fields[field];
     let near = numbers(bytes);
     let (value, size) = match field {
         0 => (*rng.pick(&[0, 1, 1, 1, 2, 3, 3, 4, 6, 7, 0x6474_e551, 0x6474_e553, 0x7000_0000]), 4),
         1 => (if rng.percent(90) { rng.below(8) } else { rng.odd(&near) }, 4),
-        7 if rng.percent(60) => (1u64 << rng.below(64), 8),
-        _ => (rng.odd(&near), 8),
+        7 if rng.percent(60) => (1u64 << rng.below(64), form.word),
+        _ => (rng.odd(&near), form.word),
     };
     put(bytes, at, size, value);
     format!("phdr[{i}].{} = {value:#x}", NAMES[field])

@@ -55,7 +55,11 @@ pub(crate) fn dress(m: &mut Maker<'_>, mut exec: Exec, kind: Kind) -> Exec {
     }
     if rng.percent(10) {
         // ADDR_COMPAT_LAYOUT, READ_IMPLIES_EXEC, MMAP_PAGE_ZERO, SHORT_INODE.
-        let bits = [0x20_0000, 0x40_0000, 0x10_0000, 0x100_0000];
+        let bits: &[u64] = match rng.i386 {
+            false => &[0x20_0000, 0x40_0000, 0x10_0000, 0x100_0000],
+            // ADDR_LIMIT_3GB as well.
+            true => &[0x20_0000, 0x40_0000, 0x10_0000, 0x100_0000, 0x800_0000],
+        };
         let bits = bits.iter().filter(|_| rng.percent(45)).sum();
         m.what += &format!("; personality {bits:#x}");
         exec = exec.state(State::Personality(bits));

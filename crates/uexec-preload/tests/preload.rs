@@ -1,0 +1,231 @@
+//! Unmodified programs with the library preloaded: the same outcome as without.
+
+#![allow(unsafe_code, reason = "ptrace(2), to see what the kernel executes")]
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use xtask::scratch::{Scratch, prefix};
+
+fn library(prefix: &Path) -> PathBuf {
+    prefix.join("lib/libuexec_preload.so")
+}
+
+/// Runs a program twice: without and with the library.
+fn both(prefix: &Path, command: &dyn Fn() -> Command) -> [Output; 2] {
+    let plain = command().env_remove("LD_PRELOAD").output().unwrap();
+    let ours = command().env("LD_PRELOAD", library(prefix)).output().unwrap();
+    [plain, ours]
+}
+
+fn assert_same(what: &str, [plain, ours]: [Output; 2]) {
+    let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+    assert_eq!(text(&ours.stdout), text(&plain.stdout), "{what}: {}", text(&ours.stderr));
+    assert_eq!(text(&ours.stderr), text(&plain.stderr), "{what}");
+    assert_eq!(ours.status, plain.status, "{what}");
+}
+
+#[test]
+fn the_family_is_as_before() {
+    let Some(prefix) = prefix() else { return };
+    let dir = Scratch::new("preload-family");
+    dir.file("good/prog", "#!/bin/sh\necho $0 $# $* $MARK\n", 0o755);
+    dir.file("text/prog", "echo by the shell $0 $# $*\n", 0o755);
+    dir.file("noexec/prog", "", 0o644);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../uexec-capi/tests/c/family.c");
+    let program = dir.compile(&source, "family", &["-DLIBC", "-Wno-nonnull", "-Wno-format"]);
+    let path = format!("{0}/noexec:{0}/text:{0}/good:/bin", dir.path().display());
+    for function in [
+        "execl", "execl0", "execl1", "execlp", "execle", "execle9", "execv", "execvp", "execvpe",
+        "execve", "execve0", "execveat", "fexecve", "fexecve0",
+    ] {
+        for name in ["good/prog", "text/prog", "prog", "noexec/prog", "missing", "", "/bin/echo"] {
+            for threads in [None, Some("threads")] {
+                let command = || {
+                    let mut command = Command::new(&program);
+                    command.args([function, name]).args(threads).current_dir(dir.path());
+                    command.env("PATH", &path);
+                    command
+                };
+                assert_same(&format!("{function} of {name:?}"), both(prefix, &command));
+            }
+        }
+    }
+}
+
+#[test]
+fn spawns_and_shells_are_as_before() {
+    let Some(prefix) = prefix() else { return };
+    let dir = Scratch::new("preload-starts");
+    dir.file("text", "exit 4\n", 0o755);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c/starts.c");
+    let program = dir.compile(&source, "starts", &[]);
+    let rounds = std::env::var("UEXEC_SOAK").unwrap_or_else(|_| "60".into());
+    let path = format!("{}:/usr/bin:/bin", dir.path().display());
+    let command = || {
+        let mut command = Command::new(&program);
+        command.arg(&rounds).current_dir(dir.path()).env("PATH", &path);
+        command
+    };
+    assert_same("starts", both(prefix, &command));
+}
+
+/// A thousand commands of a shell: programs found in PATH, pipes, substitutions, scripts with and
+/// without a first line, what is missing, what is refused.
+fn session(dir: &Scratch) -> String {
+    dir.file("script", "#!/bin/sh\necho script $1\n", 0o755);
+    dir.file("text", "echo text $1\n", 0o755);
+    dir.file("plain", "", 0o644);
+    let mut lines = vec!["exec 2>&1".to_owned()];
+    for i in 0..125 {
+        lines.push(format!("/bin/echo {i} | tr 0-9 a-j"));
+        lines.push(format!("x=$(expr {i} + 1); /bin/echo $x"));
+        lines.push(format!("./script {i}; echo $?"));
+        lines.push(format!("./text {i}; echo $?"));
+        lines.push("./plain; echo $?".to_owned());
+        lines.push(format!("(cd /; sh -c 'exit {}'; echo $?)", i % 7));
+        lines.push("env -i A=1 /usr/bin/env | sort; sleep 0 & wait $!; echo $?".to_owned());
+        lines.push(format!("head -c {i} /dev/zero | wc -c; ./missing; echo $?"));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+#[test]
+fn a_session_of_a_shell_is_as_before() {
+    let Some(prefix) = prefix() else { return };
+    for shell in ["dash", "bash"] {
+        if Command::new(shell).args(["-c", ":"]).output().is_err() {
+            eprintln!("skipped: there is no {shell}");
+            continue;
+        }
+        let dir = Scratch::new(&format!("preload-{shell}"));
+        dir.file("session", &session(&dir), 0o644);
+        let command = || {
+            let mut command = Command::new(shell);
+            command.arg("session").current_dir(dir.path());
+            command
+        };
+        let outputs = both(prefix, &command);
+        assert!(outputs[0].stdout.len() > 5000);
+        assert_same(shell, outputs);
+    }
+}
+
+/// CPython's own tests of starting programs, as far as they are quick; all of them with
+/// `UEXEC_CPYTHON=all`.
+#[test]
+fn tests_of_cpython_are_as_before() {
+    let Some(prefix) = prefix() else { return };
+    let python = std::env::var("UEXEC_PYTHON").unwrap_or_else(|_| "python3".into());
+    let has = Command::new(&python).args(["-c", "import test.test_subprocess"]).output();
+    if !has.is_ok_and(|o| o.status.success()) {
+        eprintln!("skipped: there is no python3 with its own tests");
+        return;
+    }
+    let all = std::env::var("UEXEC_CPYTHON").is_ok_and(|v| v == "all");
+    let some = ["-m", "*spawn*", "-m", "*Spawn*", "-m", "*test_fexecve*", "-m", "*test_pass_fds*"];
+    let some =
+        some.iter().chain(&["-m", "*ExecTests*", "-m", "*test_communicate*", "-m", "*exec*"]);
+    let dir = Scratch::new("preload-python");
+    let command = || {
+        let mut command = Command::new(&python);
+        command.args(["-m", "test", "-v", "test_subprocess", "test_posix", "test_os"]);
+        if !all {
+            command.args(some.clone());
+        }
+        command.current_dir(dir.path());
+        command
+    };
+    let verdicts = |output: &Output| {
+        let text = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        let verdict = |line: &&str| line.ends_with("... ok") || line.contains("... skipped");
+        let mut lines: Vec<String> = text.lines().filter(verdict).map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let [plain, ours] = both(prefix, &command);
+    let (expected, got) = (verdicts(&plain), verdicts(&ours));
+    assert!(expected.len() > 30, "{plain:?}");
+    eprintln!("{} tests of CPython", expected.len());
+    assert_eq!(got, expected);
+    assert_eq!(ours.status, plain.status);
+}
+
+/// Rules of `UEXEC_BINFMT`: by magic and by extension, from the value and from a file, with and
+/// without the first argument kept.
+#[test]
+fn rules_name_interpreters() {
+    let Some(prefix) = prefix() else { return };
+    let dir = Scratch::new("preload-rules");
+    let here = dir.path().display();
+    dir.file("show", "#!/bin/sh\necho \"$0:\" \"$@\"\n", 0o755);
+    dir.file("known", "MAGIC and more\n", 0o755);
+    dir.file("by.name", "", 0o755);
+    dir.file("refused", "MAGIC and more\n", 0o644);
+    dir.file("rules", &format!("# a comment\n\n:name:E::name::{here}/show:P\n"), 0o644);
+    let rules = format!(":magic:M::MAGIC::{here}/show:\n:none:M::MAGIC::/no/such:O\n{here}/rules");
+    let run = |script: &str| {
+        let mut command = Command::new("bash");
+        command.args(["-c", script]).current_dir(dir.path()).env("UEXEC_BINFMT", &rules);
+        let output = command.env("LD_PRELOAD", library(prefix)).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert_eq!(run("./known a b"), format!("{here}/show: ./known a b\n"));
+    assert_eq!(run("exec -a zero ./by.name a"), format!("{here}/show: {here}/by.name zero a\n"));
+    assert_eq!(run("./refused a 2>&1").matches("Permission denied").count(), 1);
+    assert_eq!(
+        run("echo ./known | xargs -n1 -I{} sh -c '{} x'"),
+        format!("{here}/show: ./known x\n")
+    );
+}
+
+/// What the kernel executes in a shell that starts a program is the shell, by us, and then only
+/// uexec's loader.
+#[test]
+fn the_kernel_executes_only_the_loader() {
+    let Some(prefix) = prefix() else { return };
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "exec /bin/true"]).env("LD_PRELOAD", library(prefix));
+    let traced = || {
+        // SAFETY: asks to be traced by the parent.
+        match unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    };
+    // SAFETY: the closure makes one system call.
+    unsafe { command.pre_exec(traced) };
+    let child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            eprintln!("skipped: nothing can be traced here: {error}");
+            return;
+        }
+    };
+    let pid = child.id() as libc::pid_t;
+    let exe = || std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    let mut executed = Vec::new();
+    let mut status = 0;
+    loop {
+        // SAFETY: waits for the child, into the local.
+        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+        if !libc::WIFSTOPPED(status) {
+            break;
+        }
+        let mut signal = libc::WSTOPSIG(status);
+        // Without options an exec is told by this signal.
+        if signal == libc::SIGTRAP {
+            executed.push(exe().display().to_string());
+            signal = 0;
+        }
+        // SAFETY: lets the stopped child go on.
+        unsafe { libc::ptrace(libc::PTRACE_CONT, pid, 0, signal) };
+    }
+    assert_eq!(libc::WEXITSTATUS(status), 0);
+    assert_eq!(executed.len(), 2, "{executed:?}");
+    assert_eq!(executed[1], "/memfd:uexec-loader (deleted)");
+}

@@ -1,0 +1,87 @@
+//! For tests of the libraries: a folder that goes away, the libraries, programs in C.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::{Profile, libs, root};
+
+/// Where the libraries are, built once; `None`, with a line that says so, without a C compiler.
+///
+/// # Panics
+/// When they cannot be built.
+#[must_use]
+pub fn prefix() -> Option<&'static Path> {
+    static PREFIX: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let made = PREFIX.get_or_init(|| {
+        if Command::new("cc").arg("--version").output().is_err() {
+            eprintln!("skipped: there is no C compiler (cc)");
+            return None;
+        }
+        let prefix = root().join("target/libs/test");
+        libs(Profile::Dev, &prefix).expect("the libraries can be built");
+        Some(prefix)
+    });
+    made.as_deref()
+}
+
+/// A folder that is removed when this is dropped.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// A new one.
+    ///
+    /// # Panics
+    /// When there is no room for it.
+    #[must_use]
+    pub fn new(name: &str) -> Scratch {
+        let dir = std::env::temp_dir().join(format!("uexec-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir(&dir).expect("a folder for the test");
+        Scratch(dir)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file into it.
+    ///
+    /// # Panics
+    /// When that is impossible.
+    pub fn file(&self, path: &str, text: &str, mode: u32) {
+        let path = self.0.join(path);
+        fs::create_dir_all(path.parent().unwrap_or(&self.0)).expect("a folder");
+        fs::write(&path, text).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("its mode");
+    }
+
+    /// Compiles a program in C into it.
+    ///
+    /// # Panics
+    /// When the compiler complains.
+    #[must_use]
+    pub fn compile(&self, source: &Path, name: &str, flags: &[&str]) -> PathBuf {
+        let out = self.0.join(name);
+        let built = Command::new("cc")
+            .args(["-Wall", "-Wextra", "-Werror", "-O1", "-pthread", "-o"])
+            .arg(&out)
+            .arg(source)
+            .args(flags)
+            .output()
+            .expect("cc can be started");
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        out
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
