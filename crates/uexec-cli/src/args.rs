@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) mod binfmt;
+pub(crate) mod core;
 pub(crate) mod doctor;
 pub(crate) mod interp;
 pub(crate) mod trace;
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     /// Give the parent's new user namespace all ids of this one: how `run --tree` does it
     #[command(hide = true)]
     MapIds,
+    Core(core::Core),
     /// Print the manual page, or write all of them to a directory
     #[command(hide = true)]
     Man {
@@ -270,6 +272,10 @@ pub(crate) struct Run {
     /// Own user namespace, where /proc/self/exe can be set
     #[arg(long, help_heading = "How it is started")]
     pub(crate) userns: bool,
+
+    /// Keep a core in DIR if it dies; runs as a child
+    #[arg(long, value_name = "DIR", help_heading = "How it is started")]
+    pub(crate) core: Option<PathBuf>,
 
     /// Run set-user-ID files, without their privilege
     #[arg(long, help_heading = "How it is started")]

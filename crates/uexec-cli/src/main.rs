@@ -10,6 +10,7 @@ mod args;
 mod binfmt;
 mod check;
 mod clone;
+mod core;
 mod docs;
 mod doctor;
 mod explain;
@@ -84,6 +85,7 @@ fn dispatch(cli: args::Cli, envp: Vec<Vec<u8>>) -> u8 {
             Ok(()) => 0,
             Err(_) => OWN_FAILURE,
         },
+        args::Command::Core(args) => core::core(args),
         args::Command::Man { dir } => docs::man(dir.as_deref()),
         args::Command::Completions { shell } => docs::completions(shell),
     }

@@ -10,6 +10,7 @@ use uexec_core::Exec;
 use crate::explain::Explained;
 
 mod canvas;
+pub(crate) mod core;
 mod details;
 mod html;
 mod layout;

@@ -28,6 +28,16 @@ pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
         report::say(format_args!("no own user namespace: {error}"));
         return OWN_FAILURE;
     }
+    if let Some(dir) = args.core.take() {
+        match crate::core::watch::fork(&dir, false) {
+            Ok(None) => {}
+            Ok(Some(status)) => return status,
+            Err(error) => {
+                report::say(format_args!("{error}"));
+                return OWN_FAILURE;
+            }
+        }
+    }
     let argv = std::mem::take(&mut args.program);
     let name = argv.first().cloned().unwrap_or_default();
     let verbose = args.verbose;

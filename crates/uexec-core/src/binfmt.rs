@@ -46,6 +46,7 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use crate::bprm::{Bprm, File};
+use crate::coredump::Dumper;
 use crate::error::{Reason, Refusal, Stage};
 use crate::image::Image;
 use crate::shlib::{Library, Shlib};
@@ -126,5 +127,16 @@ pub trait Binfmt {
     /// Anything but `ENOEXEC` ends the search with that error.
     fn load_shlib(&self, library: &mut Library<'_>) -> Result<Shlib, Refusal> {
         Err(Refusal::new(Stage::Search, Reason::NotElf).of(&library.file.path))
+    }
+
+    /// What plans the core of a process of this format: the kernel's `core_dump`. A format may have
+    /// none, and then its processes leave no core (CORE-2).
+    fn core_dump(&self) -> Option<Dumper> {
+        None
+    }
+
+    /// Below this `RLIMIT_CORE`, in bytes, there is no core (CORE-5).
+    fn min_coredump(&self) -> u64 {
+        0
     }
 }

@@ -19,6 +19,7 @@ pub mod auxv;
 pub mod binfmt;
 mod bprm;
 pub mod clone;
+pub mod coredump;
 mod creds;
 mod errno;
 pub mod error;

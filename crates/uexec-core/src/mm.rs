@@ -12,7 +12,7 @@ mod search;
 
 bitflags::bitflags! {
     /// Permissions of a mapping: the bits of `PROT_*` (`mmap(2)`).
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct Prot: u32 {
         /// Readable.
         const READ = 1;

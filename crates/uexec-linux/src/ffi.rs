@@ -1,6 +1,7 @@
 //! System calls that rustix does not have, each behind a safe function. Nothing is decided here.
 
 pub(crate) mod child;
+pub(crate) mod dump;
 
 use core::ffi::CStr;
 
@@ -225,24 +226,26 @@ pub(crate) fn signal_mask() -> u64 {
     mask
 }
 
-/// Dies by `SIGSEGV` with the default action and without a core dump, as a process does whose
-/// exec fails after the point of no return (PIPE-50).
+/// Dies by `SIGSEGV` as a process does whose exec fails after the point of no return (PIPE-50).
 pub(crate) fn die_by_segv() -> ! {
+    die_by(11)
+}
+
+/// Dies by a signal with its default action and without a core dump.
+pub(crate) fn die_by(signal: u64) -> ! {
     const PR_SET_DUMPABLE: u64 = 4;
-    const SIGSEGV: u64 = 11;
     let _ = prctl(PR_SET_DUMPABLE, 0, 0);
     let default = [0u64; 4];
     // SAFETY: sets the default action from a valid 32-byte `struct sigaction`.
     let _ =
-        unsafe { syscall6(nr::RT_SIGACTION, [SIGSEGV, (&raw const default) as u64, 0, 8, 0, 0]) };
-    let none = !(1u64 << (SIGSEGV - 1));
+        unsafe { syscall6(nr::RT_SIGACTION, [signal, (&raw const default) as u64, 0, 8, 0, 0]) };
+    let none = !(1u64 << (signal.clamp(1, 64) - 1));
     // SAFETY: SIG_SETMASK from a valid 8-byte set.
     let _ = unsafe { syscall6(nr::RT_SIGPROCMASK, [2, (&raw const none) as u64, 0, 8, 0, 0]) };
-    let pid = rustix::process::getpid();
-    let _ = rustix::process::kill_process(pid, rustix::process::Signal::SEGV);
+    let _ = thread::queue_signal(thread::gettid(), signal, 0);
     // Not reached: the signal is unblocked and has its default action.
     loop {
-        let _ = plain(nr::EXIT_GROUP, [128 + SIGSEGV, 0, 0, 0, 0, 0]);
+        let _ = plain(nr::EXIT_GROUP, [128 + signal, 0, 0, 0, 0, 0]);
     }
 }
 

@@ -15,6 +15,7 @@ mod carry;
 #[allow(unsafe_code, reason = "makes processes and threads, as was decided")]
 mod create;
 mod difference;
+pub mod dump;
 #[allow(unsafe_code, reason = "gives the process away")]
 pub mod exec;
 mod facts;
@@ -46,6 +47,7 @@ pub mod tree;
 pub use carry::{Prepared, prepare};
 pub use create::{Created, Start, clone_facts, create};
 pub use difference::Difference;
+pub use dump::core_dump;
 pub use ffi::is_cloexec;
 pub use host::Host;
 pub use kernel::exec_by_kernel;

@@ -87,6 +87,19 @@ pub(crate) fn page(scene: &Scene) -> String {
     )
 }
 
+/// A page that only shows a sheet.
+pub(crate) fn plain(sheet: &str, title: &str) -> String {
+    let title = escape(title);
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <title>{title}</title>\n<style>\nbody {{ margin: 0 }}\n\
+         svg {{ width: 100%; height: auto }}\n</style>\n</head>\n<body>\n{sheet}</body>\n</html>\n"
+    )
+}
+
 /// Strings that the short form of the stack folds.
 fn hidden(scene: &Scene) -> usize {
     let s = scene.e.stack.as_ref();

@@ -41,9 +41,14 @@ pub(crate) fn sheet(scene: &Scene) -> String {
         section(&|c, y| panels::ranges(c, scene, y));
     }
     section(&|c, y| panels::story(c, scene, y));
-    let height = c.bottom + MARGIN;
     let verdict = if scene.e.error.is_none() { "starts" } else { "does not start" };
-    let title = escape(&format!("{} {verdict}: its exec, drawn by uexec", scene.e.program));
+    document(&c, &format!("{} {verdict}: its exec, drawn by uexec", scene.e.program))
+}
+
+/// A sheet as a file of its own.
+pub(crate) fn document(c: &Canvas, title: &str) -> String {
+    let height = c.bottom + MARGIN;
+    let title = escape(title);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" \
          width=\"{WIDTH}\" height=\"{height:.0}\" class=\"sheet\" role=\"img\">\n\

@@ -18,6 +18,7 @@ use crate::abi::elf::{
 };
 use crate::arch::{Arch, I386, X86_64};
 use crate::bprm::{Bprm, File};
+use crate::coredump::{self, Dumper};
 use crate::error::{Errno, Reason, Refusal, Stage};
 use crate::image::{Header, Image, Object, Segment};
 use crate::reason::long_machine_name;
@@ -45,6 +46,14 @@ impl Binfmt for Elf {
 
     fn load_shlib(&self, library: &mut Library<'_>) -> Result<Shlib, Refusal> {
         shlib::elf(library, &X86_64)
+    }
+
+    fn core_dump(&self) -> Option<Dumper> {
+        Some(coredump::plan)
+    }
+
+    fn min_coredump(&self) -> u64 {
+        coredump::MIN_COREDUMP
     }
 }
 
@@ -79,6 +88,14 @@ impl Binfmt for CompatElf {
 
     fn load_shlib(&self, library: &mut Library<'_>) -> Result<Shlib, Refusal> {
         shlib::elf(library, &I386)
+    }
+
+    fn core_dump(&self) -> Option<Dumper> {
+        Some(coredump::plan)
+    }
+
+    fn min_coredump(&self) -> u64 {
+        coredump::MIN_COREDUMP
     }
 }
 
