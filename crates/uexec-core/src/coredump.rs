@@ -3,7 +3,7 @@
 //! [`Process`], and a reader asks a [`Source`].
 //!
 //! [`amount`] says how much of each mapping is dumped and why, [`note`] encodes what is known of
-//! threads and process, [`plan`] puts both into a file, [`read`] takes a file apart, and [`fault`]
+//! threads and process, [`plan`] puts both into a file, `read` takes a file apart, and [`fault`]
 //! tells the story of an address.
 
 pub mod amount;
