@@ -27,11 +27,7 @@ fn process(class: Class, vmas: Vec<Vma>) -> Process {
         summary: Summary { pid: 7, sname: b'R', comm: b"prog".to_vec(), ..Summary::default() },
         signal: 11,
         siginfo: [0; 128],
-        auxv: [6u8, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0].repeat(2)[..word * 2]
-            .iter()
-            .copied()
-            .chain(vec![0; word * 2])
-            .collect(),
+        auxv: [6, 4096, 0, 0u64].iter().flat_map(|w| w.to_le_bytes()[..word].to_vec()).collect(),
         threads: vec![thread(7), thread(8)],
         vmas,
         xsave: vec![],

@@ -194,7 +194,8 @@ fn entries() {
 #[test]
 fn refused_before_the_point_of_no_return() {
     with("type", fixed(), |e| e.e_type = 4);
-    with("machine", fixed(), |e| e.e_machine = 183);
+    // One that no rule of binfmt_misc is for: uexec finds those of the machine by itself.
+    with("machine", fixed(), |e| e.e_machine = 0x7777);
     with("phentsize", fixed(), |e| e.e_phentsize = 32);
     with("phnum 0", fixed(), |e| e.e_phnum = Some(0));
     with("phnum", fixed(), |e| e.e_phnum = Some(2000));
