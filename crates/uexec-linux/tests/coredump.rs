@@ -60,8 +60,9 @@ fn compare(how: &str, both: &Both) {
     assert_eq!(a.len(), b.len(), "{how}: number of notes");
     for (a, b) in ours.loads.iter().zip(&kernels.loads) {
         assert_eq!(a, b, "{how}: segment {:x}", a.start);
-        let same = both.ours_memory(a) == both.kernels_memory(b);
-        assert!(same, "{how}: memory at {:x}", a.start);
+        let bytes = both.ours_memory(a).iter().zip(both.kernels_memory(b)).enumerate();
+        let differ: Vec<_> = bytes.filter(|(_, (a, b))| a != b).take(40).collect();
+        assert!(differ.is_empty(), "{how}: memory at {:x}: {differ:x?}", a.start);
     }
     assert_eq!(ours.loads.len(), kernels.loads.len(), "{how}");
     assert_eq!(both.ours_head(), both.kernels_head(), "{how}: headers");

@@ -75,6 +75,15 @@ fn unlimited() -> std::io::Result<()> {
     }
 }
 
+/// A thread that goes on elsewhere between the two dumps has another processor's number in its
+/// restartable sequence area, which the kernel writes.
+fn on_one_cpu() -> std::io::Result<()> {
+    let first: [u64; 16] = std::array::from_fn(|i| u64::from(i == 0));
+    // SAFETY: the kernel reads the 128 bytes of the set.
+    let done = unsafe { libc::sched_setaffinity(0, 128, first.as_ptr().cast()) };
+    if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
 /// Lets the program die, and dumps it both ways.
 pub(crate) fn dies(place: Place, program: &Path, args: &[&str]) -> Option<Both> {
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
@@ -87,6 +96,8 @@ pub(crate) fn dies(place: Place, program: &Path, args: &[&str]) -> Option<Both> 
     command.args(args).current_dir(&place.0);
     // SAFETY: what is called only makes a system call.
     unsafe { command.pre_exec(unlimited) };
+    // SAFETY: likewise.
+    unsafe { command.pre_exec(on_one_cpu) };
     let Ok(child) = command.spawn() else {
         skip("comparison with the kernel's core", "RLIMIT_CORE cannot be raised");
         return None;
