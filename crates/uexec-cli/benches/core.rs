@@ -183,16 +183,16 @@ impl Victim {
         command.args(["victim", &len.to_string(), &every.to_string()]).current_dir(dir);
         command.stdout(Stdio::piped());
         let most = if core { libc::RLIM_INFINITY } else { 0 };
-        // SAFETY: what is called in the child only makes a system call.
-        unsafe {
-            command.pre_exec(move || {
-                let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
-                match libc::setrlimit(libc::RLIMIT_CORE, &raw const limit) {
-                    0 => Ok(()),
-                    _ => Err(std::io::Error::last_os_error()),
-                }
-            })
+        let limited = move || {
+            let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+            // SAFETY: reads the structure.
+            match unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const limit) } {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
         };
+        // SAFETY: what is called in the child only makes a system call.
+        unsafe { command.pre_exec(limited) };
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -26,15 +26,7 @@ fn die(place: &Place, test: &str, threads: &str) -> Option<(PathBuf, PathBuf, Pa
     command.args(["run", "--core", "kept"]).arg(&program).args(["threads", threads, "die"]);
     command.current_dir(&place.path).stdout(Stdio::null()).stderr(Stdio::piped());
     // SAFETY: what is called in the child only makes a system call.
-    unsafe {
-        command.pre_exec(|| {
-            let most =
-                libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-            // SAFETY: reads the structure. Where it is refused there is no core of the kernel.
-            libc::setrlimit(libc::RLIMIT_CORE, &raw const most);
-            Ok(())
-        })
-    };
+    unsafe { command.pre_exec(unlimited) };
     let child = {
         let _lock = one_at_a_time();
         command.spawn().unwrap()
@@ -48,6 +40,14 @@ fn die(place: &Place, test: &str, threads: &str) -> Option<(PathBuf, PathBuf, Pa
     }
     let ours = names(&place.join("kept")).into_iter().find(|n| !n.ends_with(".json")).unwrap();
     Some((program, place.join("kept").join(ours), kernels))
+}
+
+/// Raises `RLIMIT_CORE`. Where that is refused there is no core of the kernel.
+fn unlimited() -> std::io::Result<()> {
+    let most = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: reads the structure.
+    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const most) };
+    Ok(())
 }
 
 /// What a tool says; `None` when it is not there.

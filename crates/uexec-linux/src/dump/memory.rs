@@ -1,6 +1,7 @@
 //! Copies the memory of a stopped process to where the plan says, by two threads where the order does
 //! not matter. Pages of zeros are not written.
 
+#[cfg(feature = "std")]
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
