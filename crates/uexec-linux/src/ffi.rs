@@ -16,7 +16,7 @@ pub(crate) mod schedule;
 pub(crate) mod thread;
 pub(crate) mod tracer;
 
-fn result(ret: i64) -> Result<u64, Errno> {
+pub(crate) fn result(ret: i64) -> Result<u64, Errno> {
     if (-4095..0).contains(&ret) { Err(Errno(-ret as u16)) } else { Ok(ret as u64) }
 }
 

@@ -9,8 +9,9 @@
 //! - `EQUIPMENT`: what else the process has, with commas; see [`equipment`]. `-` for nothing.
 //! - `PROG ARGS…`: the program. `%pid` in an argument is this process's id.
 //!
-//! `uexec-host soak N` becomes itself N times instead; `uexec-host vfork N PROG ARGS…` has N children
-//! become the program that share its memory.
+//! `uexec-host soak N` becomes itself N times instead; `uexec-host ended N` tries as often right after
+//! the end of another thread; `uexec-host vfork N PROG ARGS…` has N children become the program that
+//! share its memory.
 
 #[allow(unsafe_code, reason = "system calls that set the process up")]
 mod equipment;
@@ -56,6 +57,12 @@ fn main() -> ExitCode {
             }
         };
     }
+    if let ["ended", count] = words.as_slice() {
+        return match after_ends_of_threads(count.parse().unwrap_or(0)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => complain(&why),
+        };
+    }
     if let ["vfork", count, rest @ ..] = words.as_slice() {
         let rest = rest.iter().map(OsString::from).chain(program).collect::<Vec<_>>();
         return match vfork::children(count.parse().unwrap_or(0), &rest) {
@@ -75,6 +82,16 @@ fn main() -> ExitCode {
         other => return complain(&format!("no way {other:?}")),
     };
     start(way, caller, siblings, equipment, program)
+}
+
+/// All but the last step of an exec, at the moment in which another thread is not quite gone.
+fn after_ends_of_threads(rounds: u64) -> Result<(), String> {
+    for round in 0..rounds {
+        let _ = std::thread::spawn(|| ()).join();
+        let done = Exec::new("/proc/self/exe").rehearse();
+        done.map_err(|error| format!("after {round}: {error}"))?;
+    }
+    Ok(())
 }
 
 /// Becomes such a process, and has it exec.
