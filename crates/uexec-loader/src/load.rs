@@ -7,9 +7,7 @@ use alloc::vec::Vec;
 
 use uexec_core::abi::at;
 use uexec_core::world::{At, Sysctl};
-use uexec_core::{
-    Errno, Exec, ExecError, Handover, KERNEL_FORMATS, Privileges, Stage, flags, plan,
-};
+use uexec_core::{Errno, Exec, ExecError, Handover, Privileges, Stage, flags, plan};
 use uexec_linux::{Caller, Host, Prepared, prepare, spawn};
 
 use crate::config::Config;
@@ -63,6 +61,8 @@ pub fn load(start: Start, config: Config, random_break: bool) -> Result<Prepared
             directly(start)?
         }
     };
+    let rules = config.misc();
+    let formats = config.formats(&rules);
     exec.interps = config.interps;
     let name = String::from_utf8_lossy(&exec.filename()).into_owned();
     let fail = |error: ExecError| match report {
@@ -72,7 +72,7 @@ pub fn load(start: Start, config: Config, random_break: bool) -> Result<Prepared
         }
         None => Failed::of(&name, &error),
     };
-    let plan = plan(exec, &mut host, &KERNEL_FORMATS).map_err(fail)?;
+    let plan = plan(exec, &mut host, &formats).map_err(fail)?;
     if plan.death.is_some() {
         return Err(Failed::Death);
     }

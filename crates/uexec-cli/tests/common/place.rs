@@ -1,6 +1,8 @@
 //! A directory that every user can reach, gone again at the end.
 
 use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -43,6 +45,9 @@ impl Place {
         let _ = fs::remove_file(&path);
         fs::write(&path, bytes).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        if mode & 0o111 != 0 {
+            wait_for_writers(&path);
+        }
         path
     }
 
@@ -61,6 +66,22 @@ impl Place {
         let mut how = fs::OpenOptions::new();
         how.append(true).custom_flags(libc::O_CLOEXEC).open(self.join(name)).unwrap()
     }
+}
+
+/// Waits until nobody has the file open for writing. Whatever looks at our descriptors from outside
+/// (a monitor that reads `/proc/PID/fd`) may keep the one just closed open for a moment longer, and
+/// execution would then fail with `ETXTBSY`. A read lease can only be had without writers.
+fn wait_for_writers(path: &Path) {
+    let file = fs::File::open(path).unwrap();
+    for _ in 0..5000 {
+        // SAFETY: a descriptor and numbers are passed.
+        let leased = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) } == 0;
+        if leased || io::Error::last_os_error().raw_os_error() != Some(libc::EAGAIN) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    panic!("{}: somebody keeps it open for writing", path.display());
 }
 
 impl Drop for Place {
