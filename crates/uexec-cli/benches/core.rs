@@ -113,6 +113,7 @@ fn median(mut v: Vec<f64>) -> f64 {
 }
 
 /// Milliseconds of `uexec core`, those the victim stood still, and the peak of its memory in MiB.
+#[allow(clippy::zombie_processes, reason = "wait4 waits for it")]
 fn dump(dir: &Path, size: (usize, usize)) -> (f64, f64, f64) {
     let victim = Victim::start(dir, size, true);
     let file = dir.join("ours");
@@ -224,15 +225,15 @@ fn victim(len: usize, every: usize) {
         // SAFETY: advice on our own memory.
         unsafe { libc::madvise(at, len, libc::MADV_NOHUGEPAGE) };
     }
+    // SAFETY: the mapping, which nobody else knows; its pages are zeros.
+    let memory = unsafe { std::slice::from_raw_parts_mut(at.cast::<u64>(), len / 8) };
     let mut random = 1u64;
-    for first in (0..len / PAGE).step_by(every) {
+    for pages in memory.chunks_mut(every * PAGE / 8) {
         random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        // Somewhere among these, except in the last few.
-        let page = (first + (random >> 33) as usize % every).min(len / PAGE - 1);
-        // SAFETY: a page of the mapping, which nobody else knows.
-        let words =
-            unsafe { std::slice::from_raw_parts_mut(at.cast::<u64>().add(page * 512), 512) };
-        for (word, i) in words.iter_mut().zip(random | 1..) {
+        // One of these pages.
+        let count = pages.len() / (PAGE / 8);
+        let page = pages.chunks_mut(PAGE / 8).nth((random >> 33) as usize % count);
+        for (word, i) in page.unwrap_or_default().iter_mut().zip(random | 1..) {
             *word = i;
         }
     }
