@@ -5,6 +5,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use uexec_linux::Known;
+
 /// Where the page begins with this, nobody has written to it.
 pub const MAGIC: [u8; 32] = *b"\0uexec-loader: what it is told\0\0";
 /// Length of the page in bytes.
@@ -50,6 +52,8 @@ pub fn rule(name: &str, interpreter: &str) -> String {
 /// What a loader is told.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Config {
+    /// What it need not ask the kernel for.
+    pub known: Option<Known>,
     /// Program interpreters to be used in place of others: old, new.
     pub interps: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -59,13 +63,18 @@ impl Config {
     ///
     /// ```
     /// use uexec_loader::config::Config;
-    /// let config = Config { interps: vec![(b"/old".to_vec(), b"/new".to_vec())] };
+    /// use uexec_linux::{Host, Known};
+    /// let interps = vec![(b"/old".to_vec(), b"/new".to_vec())];
+    /// let config = Config { known: Known::of(&mut Host::new()), interps };
     /// assert_eq!(Config::decode(&config.encode().unwrap()), config);
     /// assert_eq!(Config::decode(&[0; 64]), Config::default());
     /// ```
     #[must_use]
     pub fn encode(&self) -> Option<Vec<u8>> {
         let mut out = Vec::new();
+        let known = self.known.as_ref().map(Known::encode).unwrap_or_default();
+        out.extend(u16::try_from(known.len()).ok()?.to_le_bytes());
+        out.extend(known);
         for text in self.interps.iter().flat_map(|(old, new)| [old, new]) {
             // Nothing is as long as 0: that ends the list.
             let len = u16::try_from(text.len()).ok().filter(|n| *n > 0)?;
@@ -78,14 +87,15 @@ impl Config {
     /// Reads it; what cannot be read is not there.
     #[must_use]
     pub fn decode(mut bytes: &[u8]) -> Config {
-        let mut text = || {
+        let mut next = || {
             let (len, rest) = bytes.split_first_chunk::<2>()?;
-            let len = usize::from(u16::from_le_bytes(*len));
-            let found = rest.get(..len).filter(|t| !t.is_empty())?;
-            bytes = rest.get(len..)?;
-            Some(found.to_vec())
+            let (found, rest) = rest.split_at_checked(u16::from_le_bytes(*len).into())?;
+            bytes = rest;
+            Some(found)
         };
-        let pairs = core::iter::from_fn(|| Some((text()?, text()?)));
-        Config { interps: pairs.collect() }
+        let known = next().and_then(Known::decode);
+        let mut text = || next().filter(|t| !t.is_empty()).map(<[u8]>::to_vec);
+        let interps = core::iter::from_fn(|| Some((text()?, text()?))).collect();
+        Config { known, interps }
     }
 }

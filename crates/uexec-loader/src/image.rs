@@ -11,7 +11,8 @@ pub static IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/uexec-loader
 ///
 /// ```
 /// use uexec_loader::config::Config;
-/// let config = Config { interps: vec![(b"/old".to_vec(), vec![b'n'; 5000])] };
+/// let interps = vec![(b"/old".to_vec(), vec![b'n'; 5000])];
+/// let config = Config { interps, ..Config::default() };
 /// assert!(uexec_loader::image(&config).is_none());
 /// ```
 #[must_use]

@@ -3,6 +3,8 @@
 use std::sync::OnceLock;
 
 use uexec_linux::spawn::Loader;
+use uexec_linux::{Host, Known};
+use uexec_loader::config::Config;
 
 use crate::error::SpawnError;
 
@@ -16,6 +18,9 @@ pub fn loader() -> Result<&'static Loader, SpawnError> {
     if let Some(loader) = MADE.get() {
         return Ok(loader);
     }
-    let made = Loader::new(uexec_loader::IMAGE).map_err(|e| SpawnError::call("memfd_create", e))?;
+    let known = Known::of(&mut Host::new());
+    let image = uexec_loader::image(&Config { known, ..Config::default() });
+    let image = image.as_deref().unwrap_or(uexec_loader::IMAGE);
+    let made = Loader::new(image).map_err(|e| SpawnError::call("memfd_create", e))?;
     Ok(MADE.get_or_init(|| made))
 }
