@@ -270,7 +270,9 @@ impl Lowering<'_> {
             from = from.max(start + len);
         }
         let end = self.host.facts().task_size;
-        self.must(nr::MUNMAP, [from, end - from, 0, 0, 0, 0]);
+        if end > from {
+            self.must(nr::MUNMAP, [from, end - from, 0, 0, 0, 0]);
+        }
         // Page 0 may be sealed (MMAP_PAGE_ZERO); then it stays, as it would.
         self.may(nr::MUNMAP, [0, PAGE, 0, 0, 0, 0]);
         if !self.caller.fresh {
