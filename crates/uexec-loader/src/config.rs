@@ -1,16 +1,18 @@
-//! What a loader is told beforehand, in a page of its image. Neither environment nor arguments could
+//! What a loader is told beforehand, in pages of its image. Neither environment nor arguments could
 //! carry it: both belong to the program.
 
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use uexec_core::binfmt::misc::{Misc, parse};
+use uexec_core::{ALL_FORMATS, KERNEL_FORMATS, Registry};
 use uexec_linux::Known;
 
-/// Where the page begins with this, nobody has written to it.
+/// Where the pages begin with this, nobody has written to them.
 pub const MAGIC: [u8; 32] = *b"\0uexec-loader: what it is told\0\0";
-/// Length of the page in bytes.
-pub const LEN: usize = 4096;
+/// Length of the pages in bytes. Rules with long masks take 250 bytes each.
+pub const LEN: usize = 16384;
 
 /// The text of a `binfmt_misc` rule that hands every native program but the loader itself to
 /// `interpreter`, an executable file with the [image](crate::IMAGE).
@@ -56,16 +58,22 @@ pub struct Config {
     pub known: Option<Known>,
     /// Program interpreters to be used in place of others: old, new.
     pub interps: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Rules in the syntax of `binfmt_misc`, oldest first.
+    pub rules: Vec<Vec<u8>>,
+    /// Whether it loads what the kernel has lost, a.out programs.
+    pub lost_formats: bool,
 }
 
 impl Config {
-    /// As it stands in the page behind [`MAGIC`]; `None` when it does not fit.
+    /// As it stands in the pages behind [`MAGIC`]; `None` when it does not fit.
     ///
     /// ```
     /// use uexec_loader::config::Config;
     /// use uexec_linux::{Host, Known};
+    /// let known = Known::of(&mut Host::new());
     /// let interps = vec![(b"/old".to_vec(), b"/new".to_vec())];
-    /// let config = Config { known: Known::of(&mut Host::new()), interps };
+    /// let rules = vec![b":x:E::x::/bin/x:".to_vec()];
+    /// let config = Config { known, interps, rules, lost_formats: true };
     /// assert_eq!(Config::decode(&config.encode().unwrap()), config);
     /// assert_eq!(Config::decode(&[0; 64]), Config::default());
     /// ```
@@ -75,13 +83,20 @@ impl Config {
         let known = self.known.as_ref().map(Known::encode).unwrap_or_default();
         out.extend(u16::try_from(known.len()).ok()?.to_le_bytes());
         out.extend(known);
-        for text in self.interps.iter().flat_map(|(old, new)| [old, new]) {
-            // Nothing is as long as 0: that ends the list.
-            let len = u16::try_from(text.len()).ok().filter(|n| *n > 0)?;
-            out.extend(len.to_le_bytes());
-            out.extend(text);
-        }
-        (MAGIC.len() + out.len() + 2 <= LEN).then_some(out)
+        let mut list = |texts: &mut dyn Iterator<Item = &Vec<u8>>| {
+            for text in texts {
+                // Nothing is as long as 0: that ends the list.
+                let len = u16::try_from(text.len()).ok().filter(|n| *n > 0)?;
+                out.extend(len.to_le_bytes());
+                out.extend(text);
+            }
+            out.extend([0; 2]);
+            Some(())
+        };
+        list(&mut self.interps.iter().flat_map(|(old, new)| [old, new]))?;
+        list(&mut self.rules.iter())?;
+        out.push(self.lost_formats.into());
+        (MAGIC.len() + out.len() <= LEN).then_some(out)
     }
 
     /// Reads it; what cannot be read is not there.
@@ -96,6 +111,26 @@ impl Config {
         let known = next().and_then(Known::decode);
         let mut text = || next().filter(|t| !t.is_empty()).map(<[u8]>::to_vec);
         let interps = core::iter::from_fn(|| Some((text()?, text()?))).collect();
-        Config { known, interps }
+        let rules = core::iter::from_fn(&mut text).collect();
+        Config { known, interps, rules, lost_formats: bytes.first() == Some(&1) }
+    }
+
+    /// The rules as an instance; what is none is passed over.
+    #[must_use]
+    pub fn misc(&self) -> Misc {
+        let mut misc = Misc::default();
+        for rule in self.rules.iter().filter_map(|text| parse(text).ok()) {
+            let _ = misc.add(rule);
+        }
+        misc
+    }
+
+    /// The formats that are asked, after these rules.
+    pub fn formats<'a>(&self, rules: &'a Misc) -> Registry<'a> {
+        let mut formats = if self.lost_formats { ALL_FORMATS } else { KERNEL_FORMATS };
+        if !rules.is_empty() {
+            formats.insert(rules);
+        }
+        formats
     }
 }

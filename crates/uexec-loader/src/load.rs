@@ -7,9 +7,7 @@ use alloc::vec::Vec;
 
 use uexec_core::abi::at;
 use uexec_core::world::{At, Sysctl};
-use uexec_core::{
-    Errno, Exec, ExecError, Handover, KERNEL_FORMATS, Privileges, Stage, flags, plan,
-};
+use uexec_core::{Errno, Exec, ExecError, Handover, Privileges, Stage, flags, plan};
 use uexec_linux::{Caller, Home, Host, Prepared, prepare_at, spawn};
 
 use crate::config::Config;
@@ -76,6 +74,8 @@ pub unsafe fn load(
             directly(start)?
         }
     };
+    let rules = config.misc();
+    let formats = config.formats(&rules);
     exec.interps = config.interps;
     let name = String::from_utf8_lossy(&exec.filename()).into_owned();
     let fail = |error: ExecError| match report {
@@ -85,7 +85,7 @@ pub unsafe fn load(
         }
         None => Failed::of(&name, &error),
     };
-    let plan = plan(exec, &mut host, &KERNEL_FORMATS).map_err(fail)?;
+    let plan = plan(exec, &mut host, &formats).map_err(fail)?;
     if plan.death.is_some() {
         return Err(Failed::Death);
     }
