@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use uexec_core::abi::at;
 use uexec_core::world::{At, Sysctl};
 use uexec_core::{Errno, Exec, ExecError, Handover, Privileges, Stage, flags, plan};
-use uexec_linux::{Caller, Host, Prepared, prepare, spawn};
+use uexec_linux::{Caller, Home, Host, Prepared, prepare_at, spawn};
 
 use crate::config::Config;
 
@@ -23,6 +23,8 @@ pub struct Start {
     pub auxv: Vec<(u64, u64)>,
     /// What `AT_EXECFN` points to.
     pub execfn: Vec<u8>,
+    /// Where that is.
+    pub execfn_at: u64,
 }
 
 impl Start {
@@ -45,8 +47,18 @@ pub enum Failed {
 ///
 /// # Errors
 /// See [`Failed`].
-pub fn load(start: Start, config: Config, random_break: bool) -> Result<Prepared, Failed> {
-    let mut host = Host::new();
+///
+/// # Safety
+/// `home` must be this program's, which must have been started by the kernel, and have done nothing
+/// but to map memory where there was room.
+pub unsafe fn load(
+    start: Start,
+    config: Config,
+    random_break: bool,
+    home: Home,
+) -> Result<Prepared, Failed> {
+    let mut host = config.known.as_ref().map_or_else(Host::new, Host::just_started);
+    host.stack_ends_at(home.stack.end);
     if random_break {
         host.learn(Sysctl::RandomizeVaSpace, 2);
     }
@@ -57,6 +69,7 @@ pub fn load(start: Start, config: Config, random_break: bool) -> Result<Prepared
             handed_over(start, fd as i32)
         }
         None => {
+            host.just_executed();
             report = report_to(&start);
             directly(start)?
         }
@@ -76,7 +89,9 @@ pub fn load(start: Start, config: Config, random_break: bool) -> Result<Prepared
     if plan.death.is_some() {
         return Err(Failed::Death);
     }
-    prepare(&plan, host, &Caller::bare().closing(close).closing(report)).map_err(fail)
+    let caller = Caller::bare().closing(close).closing(report);
+    // SAFETY: the caller's promise.
+    unsafe { prepare_at(home, &plan, host, &caller) }.map_err(fail)
 }
 
 /// An exec that the kernel has done for the most part: MISC-25, MISC-26, MISC-31.
