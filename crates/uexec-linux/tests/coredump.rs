@@ -16,6 +16,8 @@ use uexec_core::coredump::{Core, Note, fault, nt};
 /// * times: `/proc` has hundredths of a second, rounded so that they add up; the kernel writes what
 ///   it has counted, in microseconds (CORE-30).
 /// * flags of the process: the kernel notes in them that it is dumping, and that a signal kills.
+/// * whether SSE registers that are all zero count as used (`XSTATE_BV`): the processor decides anew
+///   whenever a thread has run, as it has between the two dumps.
 fn neutral(class_64: bool, note: &Note) -> Note {
     let mut note = note.clone();
     let masked = match (note.kind, class_64) {
@@ -27,6 +29,9 @@ fn neutral(class_64: bool, note: &Note) -> Note {
     };
     if note.name == b"CORE" {
         note.bytes[masked].fill(0);
+    }
+    if note.kind == nt::X86_XSTATE && note.bytes[160..416].iter().all(|b| *b == 0) {
+        note.bytes[512] &= !2;
     }
     note
 }
