@@ -19,6 +19,8 @@ pub(crate) fn register_set(tid: i32, kind: u32) -> Result<Vec<u8>, Errno> {
     // SAFETY: `iov` is a `struct iovec` that describes `bytes`, of which the kernel writes a part.
     result(unsafe { syscall6(nr::PTRACE, args) })?;
     bytes.truncate(usize::try_from(iov[1]).unwrap_or(0));
+    // There may be thousands of threads.
+    bytes.shrink_to_fit();
     Ok(bytes)
 }
 
