@@ -11,6 +11,7 @@ pub(crate) mod core;
 pub(crate) mod doctor;
 pub(crate) mod interp;
 pub(crate) mod trace;
+pub(crate) mod via;
 
 /// Program execution for Linux, in user space
 #[derive(Debug, Parser)]
@@ -265,6 +266,16 @@ pub(crate) struct Run {
     /// Serve each exec, of all descendants too
     #[arg(long, conflicts_with = "seed", help_heading = "How it is started")]
     pub(crate) tree: bool,
+
+    /// How, with --tree: the first that works, unless said
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        requires = "tree",
+        help_heading = "How it is started"
+    )]
+    pub(crate) via: via::Via,
 
     #[command(flatten)]
     pub(crate) rules: binfmt::Rules,

@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 
 /// Where the page begins with this, nobody has written to it.
 pub const MAGIC: [u8; 32] = *b"\0uexec-loader: what it is told\0\0";
-/// Length of the page in bytes.
-pub const LEN: usize = 4096;
+/// Room for it in bytes, whole pages.
+pub const LEN: usize = 16 << 10;
 
 /// The text of a `binfmt_misc` rule that hands every native program but the loader itself to
 /// `interpreter`, an executable file with the [image](crate::IMAGE).
@@ -52,40 +52,96 @@ pub fn rule(name: &str, interpreter: &str) -> String {
 pub struct Config {
     /// Program interpreters to be used in place of others: old, new.
     pub interps: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Rules of `binfmt_misc` that are asked before the kernel's formats, oldest first, in the
+    /// kernel's syntax.
+    pub rules: Vec<Vec<u8>>,
+    /// What is to be executed, where arguments and environment are the program's already.
+    pub call: Option<Call>,
+}
+
+/// An exec as it was called, but for its arguments and environment.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Call {
+    /// The descriptor that a relative path starts from; `None`: the current directory.
+    pub dir: Option<i32>,
+    /// That descriptor is to be gone when the program starts.
+    pub close: bool,
+    /// `AT_…` flags of `execveat(2)`.
+    pub flags: u32,
+    /// The path.
+    pub path: Vec<u8>,
 }
 
 impl Config {
     /// As it stands in the page behind [`MAGIC`]; `None` when it does not fit.
     ///
     /// ```
-    /// use uexec_loader::config::Config;
-    /// let config = Config { interps: vec![(b"/old".to_vec(), b"/new".to_vec())] };
+    /// use uexec_loader::config::{Call, Config};
+    /// let interps = vec![(b"/old".to_vec(), b"/new".to_vec())];
+    /// let call = Call { dir: Some(3), path: b"prog".to_vec(), ..Call::default() };
+    /// let config = Config { interps, rules: vec![b":x:E::x::/x:".to_vec()], call: Some(call) };
     /// assert_eq!(Config::decode(&config.encode().unwrap()), config);
     /// assert_eq!(Config::decode(&[0; 64]), Config::default());
     /// ```
     #[must_use]
     pub fn encode(&self) -> Option<Vec<u8>> {
         let mut out = Vec::new();
-        for text in self.interps.iter().flat_map(|(old, new)| [old, new]) {
-            // Nothing is as long as 0: that ends the list.
-            let len = u16::try_from(text.len()).ok().filter(|n| *n > 0)?;
-            out.extend(len.to_le_bytes());
-            out.extend(text);
+        let pairs = self.interps.iter().flat_map(|(old, new)| [old, new]).collect();
+        for list in [pairs, self.rules.iter().collect::<Vec<_>>()] {
+            for text in list {
+                // Nothing is as long as 0: that ends the list.
+                let len = u16::try_from(text.len()).ok().filter(|n| *n > 0)?;
+                out.extend(len.to_le_bytes());
+                out.extend(text);
+            }
+            out.extend([0; 2]);
         }
-        (MAGIC.len() + out.len() + 2 <= LEN).then_some(out)
+        if let Some(Call { dir, close, flags, path }) = &self.call {
+            out.extend([1, (*close).into()]);
+            out.extend(dir.unwrap_or(-1).to_le_bytes());
+            out.extend(flags.to_le_bytes());
+            out.extend(u16::try_from(path.len()).ok()?.to_le_bytes());
+            out.extend(path);
+        }
+        (MAGIC.len() + out.len() < LEN).then_some(out)
     }
 
     /// Reads it; what cannot be read is not there.
     #[must_use]
     pub fn decode(mut bytes: &[u8]) -> Config {
-        let mut text = || {
-            let (len, rest) = bytes.split_first_chunk::<2>()?;
-            let len = usize::from(u16::from_le_bytes(*len));
-            let found = rest.get(..len).filter(|t| !t.is_empty())?;
-            bytes = rest.get(len..)?;
-            Some(found.to_vec())
-        };
-        let pairs = core::iter::from_fn(|| Some((text()?, text()?)));
-        Config { interps: pairs.collect() }
+        let bytes = &mut bytes;
+        let mut pairs = Vec::new();
+        while let Some(old) = text(bytes) {
+            let Some(new) = text(bytes) else { break };
+            pairs.push((old, new));
+        }
+        let rules = core::iter::from_fn(|| text(bytes)).collect();
+        Config { interps: pairs, rules, call: call(bytes) }
     }
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (first, rest) = bytes.split_first_chunk::<N>()?;
+    *bytes = rest;
+    Some(*first)
+}
+
+fn counted(bytes: &mut &[u8]) -> Option<Vec<u8>> {
+    let len = usize::from(u16::from_le_bytes(take(bytes)?));
+    let (found, rest) = bytes.split_at_checked(len)?;
+    *bytes = rest;
+    Some(found.to_vec())
+}
+
+/// The next text of a list; `None` at its end.
+fn text(bytes: &mut &[u8]) -> Option<Vec<u8>> {
+    counted(bytes).filter(|t| !t.is_empty())
+}
+
+fn call(bytes: &mut &[u8]) -> Option<Call> {
+    let [1, close] = take(bytes)? else { return None };
+    let dir = i32::from_le_bytes(take(bytes)?);
+    let flags = u32::from_le_bytes(take(bytes)?);
+    let path = counted(bytes)?;
+    Some(Call { dir: (dir >= 0).then_some(dir), close: close != 0, flags, path })
 }

@@ -11,14 +11,22 @@ pub static IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/uexec-loader
 ///
 /// ```
 /// use uexec_loader::config::Config;
-/// let config = Config { interps: vec![(b"/old".to_vec(), vec![b'n'; 5000])] };
+/// let interps = vec![(b"/old".to_vec(), vec![b'n'; 50_000])];
+/// let config = Config { interps, ..Config::default() };
 /// assert!(uexec_loader::image(&config).is_none());
 /// ```
 #[must_use]
 pub fn image(config: &Config) -> Option<Vec<u8>> {
     let told = config.encode()?;
     let mut image = IMAGE.to_vec();
-    let at = image.windows(MAGIC.len()).position(|w| w == MAGIC)? + MAGIC.len();
+    let at = told_at()?;
     image.get_mut(at..at + told.len())?.copy_from_slice(&told);
     Some(image)
+}
+
+/// Where in the program it is told something, in bytes from its start: there stands a
+/// [`Config`], [encoded](Config::encode).
+#[must_use]
+pub fn told_at() -> Option<usize> {
+    Some(IMAGE.windows(MAGIC.len()).position(|w| w == MAGIC)? + MAGIC.len())
 }

@@ -6,13 +6,14 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use uexec_core::abi::at;
+use uexec_core::binfmt::misc::{Misc, parse};
 use uexec_core::world::{At, Sysctl};
 use uexec_core::{
     Errno, Exec, ExecError, Handover, KERNEL_FORMATS, Privileges, Stage, flags, plan,
 };
 use uexec_linux::{Caller, Host, Prepared, prepare, spawn};
 
-use crate::config::Config;
+use crate::config::{Call, Config};
 
 /// What the kernel gave the loader.
 #[derive(Clone, Debug, Default)]
@@ -53,17 +54,26 @@ pub fn load(start: Start, config: Config, random_break: bool) -> Result<Prepared
         host.learn(Sysctl::RandomizeVaSpace, 2);
     }
     let mut report = None;
-    let (mut exec, close) = match start.aux(at::EXECFD) {
-        Some(fd) => {
+    let (mut exec, close) = match (config.call, start.aux(at::EXECFD)) {
+        (Some(call), _) => called(start, call),
+        (None, Some(fd)) => {
             host.after_exec();
             handed_over(start, fd as i32)
         }
-        None => {
+        (None, None) => {
             report = report_to(&start);
             directly(start)?
         }
     };
     exec.interps = config.interps;
+    let mut rules = Misc::default();
+    for rule in config.rules.iter().filter_map(|text| parse(text).ok()) {
+        let _ = rules.add(rule);
+    }
+    let mut formats = KERNEL_FORMATS;
+    if !rules.is_empty() {
+        formats.insert(&rules);
+    }
     let name = String::from_utf8_lossy(&exec.filename()).into_owned();
     let fail = |error: ExecError| match report {
         Some(fd) => {
@@ -72,11 +82,26 @@ pub fn load(start: Start, config: Config, random_break: bool) -> Result<Prepared
         }
         None => Failed::of(&name, &error),
     };
-    let plan = plan(exec, &mut host, &KERNEL_FORMATS).map_err(fail)?;
+    let plan = plan(exec, &mut host, &formats).map_err(fail)?;
     if plan.death.is_some() {
         return Err(Failed::Death);
     }
     prepare(&plan, host, &Caller::bare().closing(close).closing(report)).map_err(fail)
+}
+
+/// An exec in whose place the kernel was made to execute the loader.
+fn called(start: Start, call: Call) -> (Exec, Option<i32>) {
+    let exec = Exec {
+        at: call.dir.map_or(At::Cwd, At::Fd),
+        path: call.path,
+        flags: call.flags,
+        fd_cloexec: call.close,
+        argv: start.argv,
+        envp: start.envp,
+        untold: true,
+        ..Exec::default()
+    };
+    (exec, call.dir.filter(|_| call.close))
 }
 
 /// An exec that the kernel has done for the most part: MISC-25, MISC-26, MISC-31.

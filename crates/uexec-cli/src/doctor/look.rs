@@ -221,7 +221,11 @@ fn will(health: &Health) -> Vec<Will> {
     let tree = if has("own_binfmt_misc") && has("memory_exec") {
         row("tree", Some("binfmt"), "run --tree serves every exec through a binfmt_misc of its own")
     } else if has("ptrace") && has("seccomp") {
-        row("tree", Some("ptrace"), "run --tree serves every exec through ptrace")
+        row(
+            "tree",
+            Some("ptrace"),
+            "run --tree traces, and steps in where uexec would load something else than the kernel",
+        )
     } else {
         row("tree", None, "run --tree is not possible")
     };
