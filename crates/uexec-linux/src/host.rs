@@ -39,6 +39,8 @@ pub struct Host {
     root: Option<OwnedFd>,
     /// The kernel itself has executed the program.
     executed: bool,
+    /// Permission bits and mount options are asked, and nobody else.
+    by_modes: bool,
     /// Kernel settings already read, in the order of [`Sysctl`].
     settings: [Option<u64>; 7],
 }
@@ -81,6 +83,7 @@ impl Host {
             ia32: OnceCell::new(),
             moved: false,
             executed: false,
+            by_modes: false,
             root: None,
             settings: [None; 7],
         }
@@ -102,6 +105,7 @@ impl Host {
             settings: self.settings,
             moved: false,
             executed: false,
+            by_modes: false,
         }
     }
 
@@ -155,6 +159,12 @@ impl Host {
     /// again whether it may be.
     pub fn after_exec(&mut self) {
         self.executed = true;
+    }
+
+    /// Asks nothing but permission bits and mount options whether a file may be executed: for those
+    /// who only want to know beforehand what somebody else will then decide.
+    pub fn by_modes(&mut self) {
+        self.by_modes = true;
     }
 
     /// Takes a kernel setting for known.
@@ -275,6 +285,7 @@ impl World for Host {
         }
         let fd = self.file(file).map_err(bad)?.fd();
         let said = match role {
+            _ if self.by_modes => Err(Errno::ENOSYS),
             Role::Program => ffi::execve_check(fd),
             Role::Loader => ffi::exec_open_check(fd),
         };

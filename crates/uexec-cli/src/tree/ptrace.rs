@@ -52,7 +52,7 @@ pub(super) fn serve(tracer: Tracer, wishes: Wishes) -> u8 {
     if let Ok(null) = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty()) {
         let _ = rustix::stdio::dup2_stderr(null);
     }
-    let Some(told_at) = uexec_loader::told_at() else { return OWN_FAILURE };
+    let Some(told_at) = uexec_loader::told_address() else { return OWN_FAILURE };
     let loader = Loader { bytes: uexec_loader::IMAGE, told_at };
     let mut judge = Judge::new(wishes);
     match tracer.serve(loader, &mut |asked| judge.judge(asked)) {
@@ -67,9 +67,8 @@ pub(super) fn serve(tracer: Tracer, wishes: Wishes) -> u8 {
 struct Judge {
     wishes: Wishes,
     host: Host,
-    /// Identity of this process's root directory.
+    /// This process's root directory.
     root: Option<(u64, u64)>,
-    mounts: Option<Vec<u8>>,
     /// How many filters those have who have none of their own.
     filters: Option<Option<Vec<u8>>>,
 }
@@ -78,14 +77,9 @@ impl Judge {
     fn new(wishes: Wishes) -> Judge {
         let mut host = Host::new();
         host.facts_mut().mmap_base = None;
+        host.by_modes();
         host.keep_files();
-        Judge {
-            wishes,
-            host,
-            root: identity("/proc/self/root"),
-            mounts: link("/proc/self/ns/mnt"),
-            filters: None,
-        }
+        Judge { wishes, host, root: identity("/proc/self/root"), filters: None }
     }
 
     /// Whether the loader takes the place of an exec.
@@ -98,11 +92,8 @@ impl Judge {
             // The first is the command's own exec, by uexec.
             self.filters = Some(filters(tid));
         }
-        // Relative paths, of interpreters too, start where the thread is.
-        let there = rustix::process::chdir(format!("/proc/{tid}/cwd")).is_ok();
-        let serves = there && self.serves(asked);
+        let serves = self.serves(asked);
         self.host.forget_files();
-        let _ = rustix::process::chdir("/");
         // A filter of its own may forbid what the loader does, at the price of its life.
         if !serves || self.filters != Some(filters(tid)) {
             return None;
@@ -116,8 +107,22 @@ impl Judge {
 
     fn serves(&mut self, asked: &Asked) -> bool {
         let tid = asked.tid;
-        let same_root = identity(&format!("/proc/{tid}/root")) == self.root
-            && link(&format!("/proc/{tid}/ns/mnt")) == self.mounts;
+        let same_root = identity(&format!("/proc/{tid}/root")) == self.root;
+        // Where the thread is, as relative interpreters of scripts count from there; others, of
+        // programs with an absolute path, are too rare to be worth it.
+        let moves = same_root && !asked.path.starts_with(b"/");
+        if moves && rustix::process::chdir(format!("/proc/{tid}/cwd")).is_err() {
+            return false;
+        }
+        let serves = self.plans(asked, same_root);
+        if moves {
+            let _ = rustix::process::chdir("/");
+        }
+        serves
+    }
+
+    fn plans(&mut self, asked: &Asked, same_root: bool) -> bool {
+        let tid = asked.tid;
         let Some((exec, _dir)) = exec_of(asked, same_root) else { return false };
         let mut elsewhere;
         let host = match same_root {
@@ -194,9 +199,12 @@ fn from_aside(tid: i32, path: &[u8]) -> Vec<u8> {
     }
 }
 
+/// Which directory of which mount: each mount namespace has mounts of its own (Linux 5.8).
 fn identity(path: &str) -> Option<(u64, u64)> {
-    let stat = rustix::fs::stat(path).ok()?;
-    Some((stat.st_dev, stat.st_ino))
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+    let what = StatxFlags::INO | StatxFlags::MNT_ID;
+    let stat = statx(CWD, path, AtFlags::empty(), what).ok()?;
+    Some((stat.stx_mnt_id, stat.stx_ino))
 }
 
 fn link(path: &str) -> Option<Vec<u8>> {

@@ -295,6 +295,7 @@ pub(crate) mod nr {
     pub(crate) const UNSHARE: u64 = 272;
     pub(crate) const RT_TGSIGQUEUEINFO: u64 = 297;
     pub(crate) const PROCESS_VM_READV: u64 = 310;
+    pub(crate) const PROCESS_VM_WRITEV: u64 = 311;
     pub(crate) const KCMP: u64 = 312;
     pub(crate) const SCHED_SETATTR: u64 = 314;
     pub(crate) const SCHED_GETATTR: u64 = 315;

@@ -185,6 +185,17 @@ pub(crate) fn read_memory(pid: i32, addr: u64, to: &mut [u8]) -> usize {
     result(unsafe { syscall6(nr::PROCESS_VM_READV, args) }).unwrap_or(0) as usize
 }
 
+/// Writes to memory of another process, which may be written there; fails when not all of it is.
+pub(crate) fn write_memory(pid: i32, addr: u64, from: &[u8]) -> Result<(), Errno> {
+    let local = [from.as_ptr() as u64, from.len() as u64];
+    let remote = [addr, from.len() as u64];
+    let (local, remote) = ((&raw const local) as u64, (&raw const remote) as u64);
+    let args = [pid as u64, local, 1, remote, 1, 0];
+    // SAFETY: reads two descriptions and `from.len()` bytes of this process.
+    let done = result(unsafe { syscall6(nr::PROCESS_VM_WRITEV, args) })?;
+    if done as usize == from.len() { Ok(()) } else { Err(Errno::EFAULT) }
+}
+
 /// Makes a copy of this process, as `fork(2)`: 0 in the child.
 ///
 /// # Safety

@@ -12,6 +12,8 @@ use crate::ffi::tracer::CallInfo;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Name {
     MemfdCreate,
+    PidfdOpen,
+    PidfdGetfd,
     Execveat,
     Close,
     Fcntl,
@@ -41,6 +43,8 @@ impl Place {
         match (name, self.i386, self.kind) {
             (Name::MemfdCreate, false, _) => 319 | self.kind,
             (Name::MemfdCreate, true, _) => 356,
+            (Name::PidfdOpen, ..) => 434 | self.kind,
+            (Name::PidfdGetfd, ..) => 438 | self.kind,
             (Name::Execveat, false, 0) => 322,
             (Name::Execveat, false, _) => 545 | self.kind,
             (Name::Execveat, true, _) => 358,

@@ -2,23 +2,27 @@
 //! kernel executes in its place. All other execs, those that fail among them, are the kernel's own;
 //! nothing else is stopped at but the beginning of processes, and signals.
 //!
-//! The thread is made to put the loader into a file in its own memory, to which the tracer writes
-//! the image and what is to be loaded, and to execute that with the arguments it has passed itself.
-//! Nothing of its memory is changed, which a `vfork(2)` child has in common with its parent. Until
-//! the loader runs, its signals wait, as those of a thread in an exec do. Where anything of this
-//! fails, the exec is the kernel's.
+//! The thread is made to take a descriptor of the loader from the tracer or, where it may not, to
+//! make a file in memory that the tracer writes the loader to; and to execute that with the
+//! arguments it has passed itself. What is to be loaded is written to the loader's memory before it
+//! runs. Nothing of the thread's own memory is changed, which a `vfork(2)` child has in common with
+//! its parent. Until the loader runs its signals wait, as those of a thread in an exec do. Where
+//! anything of this fails, the exec is the kernel's.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fd::{AsRawFd, BorrowedFd};
+use rustix::fs::{Mode, OFlags, Stat};
 use uexec_core::{Errno, flags};
 
 use super::call::{self, RawCall};
 use super::inject::{Name, Place};
 use super::{OPTIONS, SIGTRAP, Tracer};
-use crate::ffi::tracer::{self, CallInfo, Report, Resume, Whom};
+use crate::ffi::thread;
+use crate::ffi::tracer::{self, Report, Resume, Whom};
+use crate::spawn;
 
 /// `PTRACE_O_TRACEEXEC`: only for those that execute the loader.
 const EXEC_OPTION: u64 = 0x10;
@@ -40,7 +44,7 @@ pub struct Asked {
 /// How an exec is served.
 #[derive(Debug)]
 pub struct Served {
-    /// What is written into the loader's image: which exec, and how.
+    /// What the loader is told: which exec, and how.
     pub told: Vec<u8>,
     /// This descriptor is close-on-exec, and must outlive the loader's exec.
     pub keep: Option<i32>,
@@ -51,14 +55,18 @@ pub struct Served {
 pub struct Image<'a> {
     /// The file.
     pub bytes: &'a [u8],
-    /// Where in it something is told, in bytes from its start.
-    pub told_at: usize,
+    /// Where in its memory something is told.
+    pub told_at: u64,
 }
 
 /// What a thread has been made to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Make the file.
+    /// Have a descriptor of the tracer.
+    Pidfd,
+    /// Take the loader's from there.
+    Take,
+    /// Make a file.
     File,
     /// Let the descriptor outlive the exec.
     Keep,
@@ -81,15 +89,27 @@ struct Serving {
     mask: u64,
     served: Served,
     stage: Stage,
+    /// The loader, and the tracer; -1 where there is none.
     file: i32,
+    pidfd: i32,
 }
 
 struct Server<'a> {
-    image: Image<'a>,
+    loader: &'a Loader<'a>,
     decide: &'a mut dyn FnMut(&Asked) -> Option<Served>,
+    /// Whether descriptors can be taken from the tracer.
+    can_take: bool,
+    under_way: BTreeMap<i32, Serving>,
+}
+
+/// The loader as it is handed over.
+struct Loader<'a> {
+    image: Image<'a>,
+    file: BorrowedFd<'a>,
+    stat: Stat,
+    tracer: i32,
     /// Flags for `memfd_create(2)` that this kernel knows.
     file_flags: u64,
-    under_way: BTreeMap<i32, Serving>,
 }
 
 impl Tracer {
@@ -109,7 +129,12 @@ impl Tracer {
         // Before Linux 6.3 memory files are executable without being asked to.
         let both = MemfdFlags::CLOEXEC | MemfdFlags::EXEC;
         let file_flags = memfd_create(c"", both).map_or(CLOEXEC, |_| CLOEXEC | EXEC);
-        let mut server = Server { image, decide, file_flags, under_way: BTreeMap::new() };
+        let made = spawn::Loader::new(image.bytes)?;
+        let file = made.as_fd();
+        let stat = rustix::fs::fstat(file).map_err(crate::ffi::errno)?;
+        let loader = Loader { image, file, stat, tracer: thread::getpid(), file_flags };
+        let under_way = BTreeMap::new();
+        let mut server = Server { loader: &loader, decide, can_take: true, under_way };
         loop {
             match tracer::wait(Whom::TakeAny) {
                 Ok(Some(report)) => server.take(&report)?,
@@ -184,9 +209,15 @@ impl Server<'_> {
         let place = Place::new(tid, &info)?;
         tracer::set_signal_mask_of(tid, u64::MAX)?;
         tracer::set_options(tid, OPTIONS | EXEC_OPTION)?;
-        place.instead(Name::MemfdCreate, [empty, self.file_flags, 0, 0, 0])?;
-        let stage = Stage::File;
-        let serving = Serving { place, empty, raw, mask, served, stage, file: -1 };
+        let (stage, name, args) = match self.can_take {
+            true => (Stage::Pidfd, Name::PidfdOpen, [self.loader.tracer as u64, 0, 0, 0, 0]),
+            false => {
+                let args = [empty, self.loader.file_flags, 0, 0, 0];
+                (Stage::File, Name::MemfdCreate, args)
+            }
+        };
+        place.instead(name, args)?;
+        let serving = Serving { place, empty, raw, mask, served, stage, file: -1, pidfd: -1 };
         self.under_way.insert(tid, serving);
         Ok(Resume::Syscall)
     }
@@ -198,7 +229,10 @@ impl Server<'_> {
         if info.enters() {
             return Ok(Resume::Syscall);
         }
-        serving.left(tid, &info, self.image)?;
+        let result = info.left().unwrap_or(-1);
+        // Not only this one is forbidden to.
+        self.can_take &= result >= 0 || !matches!(serving.stage, Stage::Pidfd | Stage::Take);
+        serving.left(tid, result, self.loader)?;
         Ok(self.way_on(tid))
     }
 
@@ -206,6 +240,7 @@ impl Server<'_> {
     fn executed(&mut self, tid: i32) -> Result<(), Errno> {
         let former = tracer::event_message(tid)? as i32;
         if let Some(serving) = self.under_way.remove(&former) {
+            tracer::write_memory(tid, self.loader.image.told_at, &serving.served.told)?;
             tracer::set_signal_mask_of(tid, serving.mask)?;
         }
         // Its leader, whose place it has taken, is gone.
@@ -216,25 +251,50 @@ impl Server<'_> {
 
 impl Serving {
     /// The next step, after one is done.
-    fn left(&mut self, tid: i32, info: &CallInfo, image: Image<'_>) -> Result<(), Errno> {
-        let result = info.left().unwrap_or(-1);
+    fn left(&mut self, tid: i32, result: i64, loader: &Loader<'_>) -> Result<(), Errno> {
         match self.stage {
-            Stage::File if result < 0 => self.give_up(tid),
+            Stage::Pidfd | Stage::Take if result < 0 => self.make_file(loader),
+            Stage::Pidfd => {
+                self.pidfd = result as i32;
+                self.stage = Stage::Take;
+                let args = [result as u64, loader.file.as_raw_fd() as u64, 0, 0, 0];
+                self.place.then(Name::PidfdGetfd, args)
+            }
+            Stage::Take => {
+                self.file = result as i32;
+                // In another pid namespace it was a stranger's.
+                match loader.is(tid, self.file) {
+                    true => self.keep(),
+                    false => self.close(tid),
+                }
+            }
+            Stage::File if result < 0 => self.close(tid),
             Stage::File => {
                 self.file = result as i32;
-                match (write(tid, self.file, image, &self.served.told), self.served.keep) {
-                    (Err(_), _) => self.close(),
-                    (Ok(()), Some(fd)) => self.flag(Stage::Keep, fd, 0),
-                    (Ok(()), None) => self.execute(),
+                match write(tid, self.file, loader.image.bytes) {
+                    Ok(()) => self.keep(),
+                    Err(_) => self.close(tid),
                 }
             }
             Stage::Keep if result == 0 => self.execute(),
             Stage::Exec => match self.served.keep {
                 Some(fd) => self.flag(Stage::Unkeep, fd, FD_CLOEXEC),
-                None => self.close(),
+                None => self.close(tid),
             },
-            Stage::Keep | Stage::Unkeep => self.close(),
-            Stage::Close | Stage::Own => self.give_up(tid),
+            Stage::Keep | Stage::Unkeep | Stage::Close => self.close(tid),
+            Stage::Own => self.give_up(tid),
+        }
+    }
+
+    fn make_file(&mut self, loader: &Loader<'_>) -> Result<(), Errno> {
+        self.stage = Stage::File;
+        self.place.then(Name::MemfdCreate, [self.empty, loader.file_flags, 0, 0, 0])
+    }
+
+    fn keep(&mut self) -> Result<(), Errno> {
+        match self.served.keep {
+            Some(fd) => self.flag(Stage::Keep, fd, 0),
+            None => self.execute(),
         }
     }
 
@@ -256,9 +316,16 @@ impl Serving {
         self.place.then(Name::Fcntl, [fd as u64, F_SETFD, flags, 0, 0])
     }
 
-    fn close(&mut self) -> Result<(), Errno> {
+    /// Closes what was opened, one after the other.
+    fn close(&mut self, tid: i32) -> Result<(), Errno> {
         self.stage = Stage::Close;
-        self.place.then(Name::Close, [self.file as u64, 0, 0, 0, 0])
+        for fd in [&mut self.file, &mut self.pidfd] {
+            if *fd >= 0 {
+                let fd = core::mem::replace(fd, -1);
+                return self.place.then(Name::Close, [fd as u64, 0, 0, 0, 0]);
+            }
+        }
+        self.give_up(tid)
     }
 
     /// The exec is the kernel's after all.
@@ -270,15 +337,21 @@ impl Serving {
     }
 }
 
+impl Loader<'_> {
+    /// Whether a thread's descriptor is the loader.
+    fn is(&self, tid: i32, fd: i32) -> bool {
+        rustix::fs::stat(format!("/proc/{tid}/fd/{fd}"))
+            .is_ok_and(|s| (s.st_dev, s.st_ino) == (self.stat.st_dev, self.stat.st_ino))
+    }
+}
+
 /// Writes the loader to a thread's file.
-fn write(tid: i32, file: i32, image: Image<'_>, told: &[u8]) -> Result<(), rustix::io::Errno> {
+fn write(tid: i32, file: i32, image: &[u8]) -> Result<(), rustix::io::Errno> {
     let name = format!("/proc/{tid}/fd/{file}");
     let fd = rustix::fs::open(name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-    for (bytes, at) in [(image.bytes, 0), (told, image.told_at)] {
-        let mut done = 0;
-        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
-            done += rustix::io::pwrite(&fd, rest, (at + done) as u64)?;
-        }
+    let mut done = 0;
+    while let Some(rest) = image.get(done..).filter(|rest| !rest.is_empty()) {
+        done += rustix::io::pwrite(&fd, rest, done as u64)?;
     }
     Ok(())
 }
