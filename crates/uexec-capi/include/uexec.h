@@ -56,6 +56,8 @@ int uexec_explain(const char *path, char *const argv[], char *const envp[],
 #define UEXEC_SPAWN_SETGROUPS  16u
 #define UEXEC_SPAWN_SETSIGMASK 32u
 #define UEXEC_SPAWN_SETSIGDEF  64u
+/* The program may have a format that the kernel has lost: a.out. */
+#define UEXEC_SPAWN_ALLFORMATS 128u
 
 /* What a child does to itself before it executes its program, in this order: signals get their
  * default action, session, process group, standard streams, groups, group, user, directory, signal

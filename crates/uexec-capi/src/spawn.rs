@@ -6,7 +6,7 @@ use std::ffi::CString;
 use uexec_core::Errno;
 use uexec_core::lookup::candidates;
 use uexec_linux::spawn::{Failure, Spawn, Step};
-use uexec_process::{SpawnError, loader};
+use uexec_process::{Formats, SpawnError, loader};
 
 use crate::error::uexec_error;
 use crate::strings::{string, strings};
@@ -22,7 +22,8 @@ mod flag {
     pub(super) const SETGROUPS: u32 = 16;
     pub(super) const SETSIGMASK: u32 = 32;
     pub(super) const SETSIGDEF: u32 = 64;
-    pub(super) const ALL: u32 = 127;
+    pub(super) const ALLFORMATS: u32 = 128;
+    pub(super) const ALL: u32 = 255;
 }
 
 /// `struct uexec_how` of `uexec.h`.
@@ -111,7 +112,9 @@ unsafe fn spawn(
     let argv = unsafe { strings(argv) };
     // SAFETY: the caller's array.
     let envp = unsafe { strings(envp) };
-    let loader = match loader() {
+    let all = how.is_some_and(|h| h.flags & flag::ALLFORMATS != 0);
+    let formats = if all { Formats::All } else { Formats::Kernel };
+    let loader = match loader(formats) {
         Ok(loader) => loader,
         Err(error) => return uexec_error::of_spawn(&error).remember(),
     };
@@ -130,8 +133,8 @@ unsafe fn spawn(
         Ok(spawned) => spawned,
         Err(Failure::Exec(i, errno)) => {
             let path = tried.get(i).map(CString::as_c_str).unwrap_or(path);
-            return uexec_error::of_spawn(&SpawnError::of_program(path, &argv, &envp, errno))
-                .remember();
+            let error = SpawnError::of_program(path, &argv, &envp, formats, errno);
+            return uexec_error::of_spawn(&error).remember();
         }
         Err(Failure::Step(i, errno)) => {
             return fail(steps.get(i).map_or("set-up", Step::name), errno);

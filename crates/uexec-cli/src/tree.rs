@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use uexec_core::binfmt::misc::Misc;
 use uexec_core::world::At;
-use uexec_core::{Errno, Exec, KERNEL_FORMATS, Privileges};
+use uexec_core::{ALL_FORMATS, Errno, Exec, KERNEL_FORMATS, Privileges};
 use uexec_linux::exec_by_kernel;
 use uexec_linux::tree::{self as engine, Role};
 use uexec_loader::config::{Config, rule};
@@ -121,7 +121,8 @@ pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
     }
     let path = std::env::var_os("PATH");
     let path = path.as_ref().map(|p| p.as_bytes());
-    let formats = table::before(KERNEL_FORMATS, &rules);
+    let known = if by_kernel { KERNEL_FORMATS } else { ALL_FORMATS };
+    let formats = table::before(known, &rules);
     let planned = find_and_plan(exec.clone(), path, &mut host, &formats);
     if let Ok(plan) = &planned {
         if verbose > 1 {

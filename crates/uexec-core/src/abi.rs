@@ -56,6 +56,20 @@ pub const LSM_MMAP_MIN_ADDR: u64 = 65_536;
 /// A huge page of x86-64 in bytes, the alignment some file systems ask for (Linux 5.19).
 pub const PMD_SIZE: u64 = 2 << 20;
 
+/// Names in `/proc/PID/ns` (`namespaces(7)`; those of time since Linux 5.6).
+pub const NAMESPACES: [&str; 10] = [
+    "cgroup",
+    "ipc",
+    "mnt",
+    "net",
+    "pid",
+    "pid_for_children",
+    "time",
+    "time_for_children",
+    "user",
+    "uts",
+];
+
 /// Flags of `personality(2)` that exec looks at.
 pub mod personality {
     /// No address is randomised (`setarch -R`).

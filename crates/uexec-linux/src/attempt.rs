@@ -12,17 +12,13 @@ use crate::{ffi, procfs, publish};
 
 const PR_SET_NO_NEW_PRIVS: u64 = 38;
 
-fn result(ret: i64) -> Result<(), Errno> {
-    if (-4095..0).contains(&ret) { Err(Errno(-ret as u16)) } else { Ok(()) }
-}
-
 /// Asks to be traced by the parent (`PTRACE_TRACEME`).
 ///
 /// # Errors
 /// `EPERM` where a tracer is there already, or tracing is forbidden; what a seccomp filter says.
 pub fn trace_me() -> Result<(), Errno> {
     // SAFETY: the request takes no memory; from now on signals stop the process for its parent.
-    result(unsafe { syscall6(nr::PTRACE, [0; 6]) })
+    ffi::result(unsafe { syscall6(nr::PTRACE, [0; 6]) }).map(drop)
 }
 
 /// Installs a system call filter that allows everything but reports one number nobody uses to a
@@ -79,5 +75,5 @@ pub fn set_mm() -> Result<(), Errno> {
     let args = [PR_SET_MM, PR_SET_MM_MAP, map.as_ptr() as u64, map.len() as u64, 0, 0];
     // SAFETY: the kernel reads the description and the vector it names; it only stores what
     // `/proc` shows of this process.
-    result(unsafe { syscall6(nr::PRCTL, args) })
+    ffi::result(unsafe { syscall6(nr::PRCTL, args) }).map(drop)
 }

@@ -19,6 +19,15 @@
 //!   or another process uses this memory (a `vfork(2)` child does, its parent's), nobody in this
 //!   process can do it. With [`Exec::loader`] the kernel then starts a loader in memory of its own,
 //!   which does the rest; without, the exec is refused (`EAGAIN`).
+//! - A thread that blocks all signals behind the C library's back is stopped by `ptrace(2)`. Where that
+//!   is refused (a filter, a security module, a tracer that is there already), it takes a loader as
+//!   well; without, the exec is refused with the errno of that call, `EPERM` usually.
+//! - So it is with a restartable sequence area (`rseq(2)`) that not glibc has registered: where it is
+//!   nobody tells, and it cannot be dropped by who does not know. That there is one shows; without a
+//!   loader the exec is refused (`EOPNOTSUPP`). Of a leader that another thread execs for, it shows
+//!   too late if that thread has none itself: without a loader the process then ends by `SIGSEGV`.
+//! - Permissions for ports (`ioperm(2)`, `iopl(2)`) are those of the thread that goes on, the leader;
+//!   of another thread's nobody can tell.
 //! - `SIGPIPE` stays ignored if it is, as `execve(2)` leaves it; Rust's runtime has ignored it at its
 //!   start. [`Exec::default_signal`] makes it what `std::process::Command` makes it.
 //! - A `userfaultfd(2)` descriptor that the program inherits and that wants to hear of unmapping is
@@ -97,6 +106,7 @@ pub struct Exec<'a> {
     what: uexec_core::Exec,
     formats: Registry<'a>,
     loader: Option<&'a [u8]>,
+    loader_knows: &'a [&'a str],
     defaults: u64,
 }
 
@@ -108,7 +118,7 @@ impl core::fmt::Debug for Exec<'_> {
 
 impl From<uexec_core::Exec> for Exec<'_> {
     fn from(what: uexec_core::Exec) -> Self {
-        Exec { what, formats: KERNEL_FORMATS, loader: None, defaults: 0 }
+        Exec { what, formats: KERNEL_FORMATS, loader: None, loader_knows: &[], defaults: 0 }
     }
 }
 
@@ -211,6 +221,13 @@ impl<'a> Exec<'a> {
         self
     }
 
+    /// The names of formats that the [loader](Exec::loader) knows besides scripts and ELF, as it was
+    /// told. Programs of others are not left to it.
+    pub fn loader_knows(mut self, formats: &'a [&'a str]) -> Self {
+        self.loader_knows = formats;
+        self
+    }
+
     /// Gives a signal its default action even if it is ignored.
     pub fn default_signal(mut self, signal: i32) -> Self {
         if (1..=64).contains(&signal) {
@@ -268,7 +285,9 @@ impl<'a> Exec<'a> {
         }
         let mut host = Host::new();
         let plan = plan(self.what, &mut host, &self.formats)?;
-        if plan.chain.iter().any(|l| !["elf", "script"].contains(&&*l.format)) {
+        let knows =
+            |name: &str| ["elf", "script"].iter().chain(self.loader_knows).any(|n| *n == name);
+        if !plan.chain.iter().all(|l| knows(&l.format)) {
             // Of formats that the loader does not know.
             other_way = OtherWay::None;
         }

@@ -16,7 +16,7 @@ pub(crate) mod schedule;
 pub(crate) mod thread;
 pub(crate) mod tracer;
 
-fn result(ret: i64) -> Result<u64, Errno> {
+pub(crate) fn result(ret: i64) -> Result<u64, Errno> {
     if (-4095..0).contains(&ret) { Err(Errno(-ret as u16)) } else { Ok(ret as u64) }
 }
 
@@ -301,6 +301,24 @@ pub(crate) fn drop_rseq(area: u64, len: u64) {
             return;
         }
     }
+}
+
+/// Whether this thread has an area registered that nobody knows of: then no other can be.
+pub(crate) fn has_unknown_rseq() -> bool {
+    #[repr(C, align(32))]
+    struct Area([u64; RSEQ_LEN as usize / 8]);
+    let mut area = Area([0; 4]);
+    if rseq_area() != 0 {
+        return false;
+    }
+    let at = (&raw mut area) as u64;
+    // SAFETY: the kernel writes to the area as long as it is registered, and it is a local.
+    let registered = result(unsafe { syscall6(nr::RSEQ, [at, RSEQ_LEN, 0, RSEQ_SIG, 0, 0]) });
+    if registered.is_ok() {
+        drop_rseq(at, RSEQ_LEN);
+    }
+    core::hint::black_box(&mut area.0);
+    registered == Err(Errno::EINVAL)
 }
 
 /// A number above all open descriptors of this process.

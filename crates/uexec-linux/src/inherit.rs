@@ -5,6 +5,7 @@
 use alloc::vec::Vec;
 
 use uexec_core::Errno;
+use uexec_core::abi::NAMESPACES;
 
 use crate::ffi::{self, schedule, thread};
 use crate::procfs::{Text, each_line};
@@ -51,19 +52,6 @@ const FIXED: [&[u8]; 12] = [
     b"Seccomp_filters",
     b"Speculation_Store_Bypass",
     b"SpeculationIndirectBranch",
-];
-
-const NAMESPACES: [&str; 10] = [
-    "cgroup",
-    "ipc",
-    "mnt",
-    "net",
-    "pid",
-    "pid_for_children",
-    "time",
-    "time_for_children",
-    "user",
-    "uts",
 ];
 
 impl Inherited {

@@ -75,6 +75,9 @@ impl Caller {
     /// What of the thread the leader cannot be given.
     pub(crate) fn thread() -> Result<Caller, &'static str> {
         let leads = thread::gettid() == thread::getpid();
+        if ffi::has_unknown_rseq() {
+            return Err("exec from a thread whose restartable sequence area nobody tells of");
+        }
         Ok(Caller {
             inherited: if leads { None } else { Some(Inherited::of_caller()?) },
             rseq: if leads { ffi::rseq_area() } else { 0 },

@@ -1,14 +1,17 @@
-//! What a loader is told beforehand, in a page of its image. Neither environment nor arguments could
+//! What a loader is told beforehand, in pages of its image. Neither environment nor arguments could
 //! carry it: both belong to the program.
 
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// Where the page begins with this, nobody has written to it.
+use uexec_core::binfmt::misc::{Misc, parse};
+use uexec_core::{ALL_FORMATS, KERNEL_FORMATS, Registry};
+
+/// Where the pages begin with this, nobody has written to them.
 pub const MAGIC: [u8; 32] = *b"\0uexec-loader: what it is told\0\0";
-/// Room for it in bytes, whole pages.
-pub const LEN: usize = 16 << 10;
+/// Length of the pages in bytes. Rules with long masks take 250 bytes each.
+pub const LEN: usize = 16384;
 
 /// The text of a `binfmt_misc` rule that hands every native program but the loader itself to
 /// `interpreter`, an executable file with the [image](crate::IMAGE).
@@ -52,9 +55,10 @@ pub fn rule(name: &str, interpreter: &str) -> String {
 pub struct Config {
     /// Program interpreters to be used in place of others: old, new.
     pub interps: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Rules of `binfmt_misc` that are asked before the kernel's formats, oldest first, in the
-    /// kernel's syntax.
+    /// Rules in the syntax of `binfmt_misc`, oldest first.
     pub rules: Vec<Vec<u8>>,
+    /// Whether it loads what the kernel has lost, a.out programs.
+    pub lost_formats: bool,
     /// What is to be executed, where arguments and environment are the program's already.
     pub call: Option<Call>,
 }
@@ -73,29 +77,33 @@ pub struct Call {
 }
 
 impl Config {
-    /// As it stands in the page behind [`MAGIC`]; `None` when it does not fit.
+    /// As it stands in the pages behind [`MAGIC`]; `None` when it does not fit.
     ///
     /// ```
     /// use uexec_loader::config::{Call, Config};
     /// let interps = vec![(b"/old".to_vec(), b"/new".to_vec())];
-    /// let call = Call { dir: Some(3), path: b"prog".to_vec(), ..Call::default() };
-    /// let config = Config { interps, rules: vec![b":x:E::x::/x:".to_vec()], call: Some(call) };
+    /// let rules = vec![b":x:E::x::/bin/x:".to_vec()];
+    /// let call = Some(Call { dir: Some(3), path: b"prog".to_vec(), ..Call::default() });
+    /// let config = Config { interps, rules, lost_formats: true, call };
     /// assert_eq!(Config::decode(&config.encode().unwrap()), config);
     /// assert_eq!(Config::decode(&[0; 64]), Config::default());
     /// ```
     #[must_use]
     pub fn encode(&self) -> Option<Vec<u8>> {
         let mut out = Vec::new();
-        let pairs = self.interps.iter().flat_map(|(old, new)| [old, new]).collect();
-        for list in [pairs, self.rules.iter().collect::<Vec<_>>()] {
-            for text in list {
+        let mut list = |texts: &mut dyn Iterator<Item = &Vec<u8>>| {
+            for text in texts {
                 // Nothing is as long as 0: that ends the list.
                 let len = u16::try_from(text.len()).ok().filter(|n| *n > 0)?;
                 out.extend(len.to_le_bytes());
                 out.extend(text);
             }
             out.extend([0; 2]);
-        }
+            Some(())
+        };
+        list(&mut self.interps.iter().flat_map(|(old, new)| [old, new]))?;
+        list(&mut self.rules.iter())?;
+        out.push(self.lost_formats.into());
         if let Some(Call { dir, close, flags, path }) = &self.call {
             out.extend([1, (*close).into()]);
             out.extend(dir.unwrap_or(-1).to_le_bytes());
@@ -103,20 +111,42 @@ impl Config {
             out.extend(u16::try_from(path.len()).ok()?.to_le_bytes());
             out.extend(path);
         }
-        (MAGIC.len() + out.len() < LEN).then_some(out)
+        (MAGIC.len() + out.len() <= LEN).then_some(out)
     }
 
     /// Reads it; what cannot be read is not there.
     #[must_use]
     pub fn decode(mut bytes: &[u8]) -> Config {
-        let bytes = &mut bytes;
-        let mut pairs = Vec::new();
-        while let Some(old) = text(bytes) {
-            let Some(new) = text(bytes) else { break };
-            pairs.push((old, new));
+        let mut text = || {
+            let (len, rest) = bytes.split_first_chunk::<2>()?;
+            let len = usize::from(u16::from_le_bytes(*len));
+            let found = rest.get(..len)?;
+            bytes = rest.get(len..)?;
+            (len > 0).then(|| found.to_vec())
+        };
+        let interps = core::iter::from_fn(|| Some((text()?, text()?))).collect();
+        let rules = core::iter::from_fn(&mut text).collect();
+        let lost_formats = take(&mut bytes) == Some([1]);
+        Config { interps, rules, lost_formats, call: call(&mut bytes) }
+    }
+
+    /// The rules as an instance; what is none is passed over.
+    #[must_use]
+    pub fn misc(&self) -> Misc {
+        let mut misc = Misc::default();
+        for rule in self.rules.iter().filter_map(|text| parse(text).ok()) {
+            let _ = misc.add(rule);
         }
-        let rules = core::iter::from_fn(|| text(bytes)).collect();
-        Config { interps: pairs, rules, call: call(bytes) }
+        misc
+    }
+
+    /// The formats that are asked, after these rules.
+    pub fn formats<'a>(&self, rules: &'a Misc) -> Registry<'a> {
+        let mut formats = if self.lost_formats { ALL_FORMATS } else { KERNEL_FORMATS };
+        if !rules.is_empty() {
+            formats.insert(rules);
+        }
+        formats
     }
 }
 
@@ -126,22 +156,11 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     Some(*first)
 }
 
-fn counted(bytes: &mut &[u8]) -> Option<Vec<u8>> {
-    let len = usize::from(u16::from_le_bytes(take(bytes)?));
-    let (found, rest) = bytes.split_at_checked(len)?;
-    *bytes = rest;
-    Some(found.to_vec())
-}
-
-/// The next text of a list; `None` at its end.
-fn text(bytes: &mut &[u8]) -> Option<Vec<u8>> {
-    counted(bytes).filter(|t| !t.is_empty())
-}
-
 fn call(bytes: &mut &[u8]) -> Option<Call> {
     let [1, close] = take(bytes)? else { return None };
     let dir = i32::from_le_bytes(take(bytes)?);
     let flags = u32::from_le_bytes(take(bytes)?);
-    let path = counted(bytes)?;
+    let len = usize::from(u16::from_le_bytes(take(bytes)?));
+    let path = bytes.get(..len)?.to_vec();
     Some(Call { dir: (dir >= 0).then_some(dir), close: close != 0, flags, path })
 }

@@ -7,11 +7,11 @@ use crate::config::{Config, MAGIC};
 /// The program: an ELF file for x86-64 at fixed addresses, to be executed from memory.
 pub static IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/uexec-loader"));
 
-/// The program, told something beforehand; `None` when that is too much for its page.
+/// The program, told something beforehand; `None` when that is too much for its pages.
 ///
 /// ```
 /// use uexec_loader::config::Config;
-/// let interps = vec![(b"/old".to_vec(), vec![b'n'; 50_000])];
+/// let interps = vec![(b"/old".to_vec(), vec![b'n'; 20_000])];
 /// let config = Config { interps, ..Config::default() };
 /// assert!(uexec_loader::image(&config).is_none());
 /// ```
@@ -27,7 +27,7 @@ pub fn image(config: &Config) -> Option<Vec<u8>> {
 /// Where in the program it is told something, in bytes from its start: there stands a
 /// [`Config`], [encoded](Config::encode).
 #[must_use]
-pub fn told_at() -> Option<usize> {
+fn told_at() -> Option<usize> {
     Some(IMAGE.windows(MAGIC.len()).position(|w| w == MAGIC)? + MAGIC.len())
 }
 

@@ -10,4 +10,4 @@ mod image;
 pub mod load;
 
 #[cfg(feature = "image")]
-pub use image::{IMAGE, image, told_address, told_at};
+pub use image::{IMAGE, image, told_address};

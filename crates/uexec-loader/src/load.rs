@@ -6,11 +6,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use uexec_core::abi::at;
-use uexec_core::binfmt::misc::{Misc, parse};
 use uexec_core::world::{At, Sysctl};
-use uexec_core::{
-    Errno, Exec, ExecError, Handover, KERNEL_FORMATS, Privileges, Stage, flags, plan,
-};
+use uexec_core::{Errno, Exec, ExecError, Handover, Privileges, Stage, flags, plan};
 use uexec_linux::{Caller, Host, Prepared, prepare, spawn};
 
 use crate::config::{Call, Config};
@@ -48,13 +45,13 @@ pub enum Failed {
 ///
 /// # Errors
 /// See [`Failed`].
-pub fn load(start: Start, config: Config, random_break: bool) -> Result<Prepared, Failed> {
+pub fn load(start: Start, mut config: Config, random_break: bool) -> Result<Prepared, Failed> {
     let mut host = Host::new();
     if random_break {
         host.learn(Sysctl::RandomizeVaSpace, 2);
     }
     let mut report = None;
-    let (mut exec, close) = match (config.call, start.aux(at::EXECFD)) {
+    let (mut exec, close) = match (config.call.take(), start.aux(at::EXECFD)) {
         (Some(call), _) => called(start, call),
         (None, Some(fd)) => {
             host.after_exec();
@@ -65,15 +62,9 @@ pub fn load(start: Start, config: Config, random_break: bool) -> Result<Prepared
             directly(start)?
         }
     };
+    let rules = config.misc();
+    let formats = config.formats(&rules);
     exec.interps = config.interps;
-    let mut rules = Misc::default();
-    for rule in config.rules.iter().filter_map(|text| parse(text).ok()) {
-        let _ = rules.add(rule);
-    }
-    let mut formats = KERNEL_FORMATS;
-    if !rules.is_empty() {
-        formats.insert(&rules);
-    }
     let name = String::from_utf8_lossy(&exec.filename()).into_owned();
     let fail = |error: ExecError| match report {
         Some(fd) => {

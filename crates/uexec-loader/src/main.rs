@@ -66,11 +66,11 @@ static STACK: Stack = Stack(UnsafeCell::new([0; STACK_LEN]));
 
 /// What it is told: written to in the image, before it is executed.
 #[repr(align(4096))]
-struct Page([u8; LEN]);
+struct Pages([u8; LEN]);
 
 #[used]
 #[unsafe(link_section = ".config")]
-static CONFIG: Page = Page({
+static CONFIG: Pages = Pages({
     let mut page = [0; LEN];
     let mut i = 0;
     while i < MAGIC.len() {
@@ -109,7 +109,7 @@ fn has_random_break() -> bool {
 }
 
 fn config() -> Config {
-    let page: *const Page = core::hint::black_box(&raw const CONFIG);
+    let page: *const Pages = core::hint::black_box(&raw const CONFIG);
     // SAFETY: it is the static above, which nobody writes to; where it is the compiler cannot know,
     // nor then what the image holds by now.
     let page = unsafe { &*page };

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 
 use uexec_capi::strings::{string, strings};
 use uexec_core::world::At;
-use uexec_core::{Errno, Exec, ExecError, KERNEL_FORMATS, Reason, plan};
+use uexec_core::{Errno, Exec, ExecError, Reason, plan};
 use uexec_linux::Host;
 use uexec_linux::spawn::Loader;
 
@@ -29,19 +29,6 @@ pub(crate) unsafe fn exec(
     envp: Array,
     flags: c_int,
 ) -> c_int {
-    // SAFETY: the caller's promise.
-    unsafe { exec_after(0, dirfd, path, argv, envp, flags) }
-}
-
-/// The same, after so many rules have named another program.
-unsafe fn exec_after(
-    rules: usize,
-    dirfd: c_int,
-    path: *const c_char,
-    argv: Array,
-    envp: Array,
-    flags: c_int,
-) -> c_int {
     // SAFETY: only asks.
     let said = unsafe { kernel::execveat(dirfd, path, argv, envp, flags | AT_EXECVE_CHECK) };
     // Before Linux 6.14 it does not know the question.
@@ -51,13 +38,6 @@ unsafe fn exec_after(
     }
     // SAFETY: the kernel has read it, or it is the caller's.
     let Some(name) = (unsafe { string(path) }) else { return libc::EFAULT };
-    if let Some(way) = rule(dirfd, name) {
-        return match rules {
-            // SAFETY: the caller's promise.
-            ..rules::MOST => unsafe { by_rule(rules, &way, path, argv, envp) },
-            _ => libc::ELOOP,
-        };
-    }
     let verdict = match Arena::enter() {
         // SAFETY: the caller's promise.
         Some(_arena) => unsafe { decide(dirfd, name, argv, envp, flags) },
@@ -76,44 +56,6 @@ unsafe fn exec_after(
     }
     // SAFETY: the caller's promise.
     unsafe { kernel::execveat(dirfd, path, argv, envp, flags) }
-}
-
-fn rule(dirfd: c_int, path: &CStr) -> Option<rules::Way> {
-    let _arena = Arena::enter()?;
-    rules::find(path).filter(|_| dirfd == libc::AT_FDCWD || path.to_bytes().starts_with(b"/"))
-}
-
-/// Executes what a rule names, with the program as its argument (MISC-25).
-///
-/// # Safety
-/// As [`exec`].
-unsafe fn by_rule(
-    rules: usize,
-    way: &rules::Way,
-    path: *const c_char,
-    argv: Array,
-    envp: Array,
-) -> c_int {
-    // SAFETY: the caller's array.
-    let words = unsafe { count(argv) };
-    // SAFETY: it has so many.
-    let words = unsafe { words_of(argv, words) };
-    let rest = words.get(usize::from(!way.keeps_argv0)..).unwrap_or_default();
-    let mut few = [std::ptr::null(); 256];
-    let mut many = Pointers::none();
-    let array = match few.get_mut(..rest.len() + 3) {
-        Some(few) => few,
-        None => many.room(rest.len() + 3),
-    };
-    if array.is_empty() {
-        return libc::ENOMEM;
-    }
-    let interpreter = way.interpreter().as_ptr();
-    array[0] = interpreter;
-    array[1] = path;
-    array[2..2 + rest.len()].copy_from_slice(rest);
-    // SAFETY: an array of C strings that ends with a null pointer, and the caller's.
-    unsafe { exec_after(rules + 1, libc::AT_FDCWD, interpreter, array.as_ptr(), envp, 0) }
 }
 
 /// What is to be done with a program.
@@ -151,19 +93,25 @@ pub(crate) unsafe fn decide(
         untold: true,
         ..Exec::default()
     };
-    match plan(exec, &mut Host::new(), &KERNEL_FORMATS) {
+    let config = rules::config();
+    let rules = config.misc();
+    match plan(exec, &mut Host::new(), &config.formats(&rules)) {
         Ok(_) => Verdict::Load,
         Err(error) if only_the_kernel_can(&error) => Verdict::Kernel,
         Err(error) => Verdict::Refuse(error.errno().0.into()),
     }
 }
 
-/// Whether uexec refuses what the kernel would do.
+/// Whether uexec refuses what the kernel would do. That may have rules of its own for what nobody knows
+/// here.
 fn only_the_kernel_can(error: &ExecError) -> bool {
     matches!(
         error.refusal.reason,
         Reason::Privilege { .. } | Reason::PrivilegeCaps { .. } | Reason::Unreadable
-    ) || matches!(error.errno(), Errno::ENOSYS | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)
+    ) || matches!(
+        error.errno(),
+        Errno::ENOSYS | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOEXEC
+    )
 }
 
 /// Lets the kernel execute the loader, which loads the program; answers the errno it was refused
@@ -174,7 +122,7 @@ fn only_the_kernel_can(error: &ExecError) -> bool {
 unsafe fn load(dirfd: c_int, path: &CStr, argv: Array, envp: Array) -> c_int {
     let loader = {
         let Some(_arena) = Arena::enter() else { return libc::ENOMEM };
-        Loader::new(uexec_loader::IMAGE)
+        Loader::new(&rules::image())
     };
     let loader = match loader {
         Ok(loader) => loader,

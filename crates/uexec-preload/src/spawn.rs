@@ -98,16 +98,7 @@ pub(crate) unsafe fn spawn(
     envp: &[&CStr],
     arrays: (Array, Array),
 ) -> Result<libc::pid_t, c_int> {
-    if let Some(way) = by_rule(tried) {
-        let mut words = vec![way.1.interpreter(), way.0];
-        words.extend(argv.iter().skip(usize::from(!way.1.keeps_argv0)));
-        let pointers: Vec<_> = words.iter().map(|w| w.as_ptr()).chain([std::ptr::null()]).collect();
-        let instead = [CString::from(way.1.interpreter())];
-        let arrays = (pointers.as_ptr(), arrays.1);
-        // SAFETY: the arrays are those of the strings.
-        return unsafe { spawn(&instead, steps, &words, envp, arrays) };
-    }
-    let loader = Loader::new(uexec_loader::IMAGE).map_err(|e| c_int::from(e.0))?;
+    let loader = Loader::new(&rules::image()).map_err(|e| c_int::from(e.0))?;
     let spawn = Spawn {
         loader: Some(&loader),
         steps,
@@ -137,15 +128,6 @@ pub(crate) unsafe fn spawn(
     // SAFETY: likewise.
     let spawned = unsafe { Spawn { loader: None, ..spawn }.spawn() };
     spawned.map(|s| s.pid).map_err(|failure| failure.errno().0.into())
-}
-
-/// The first of the programs that may be executed, if a rule takes it. A program that names itself
-/// in this way ends when its arguments are too long.
-fn by_rule(tried: &[CString]) -> Option<(&CStr, rules::Way)> {
-    // SAFETY: a C string.
-    let may = |path: &&CString| unsafe { libc::access(path.as_ptr(), libc::X_OK) } == 0;
-    let path = tried.iter().find(may)?;
-    Some((path, rules::find(path)?))
 }
 
 /// What the attributes say, in the order in which libc does it, and the signal mask, which comes

@@ -156,7 +156,8 @@ fn tests_of_cpython_are_as_before() {
 }
 
 /// Rules of `UEXEC_BINFMT`: by magic and by extension, from the value and from a file, with and
-/// without the first argument kept.
+/// without the first argument kept; asked about interpreters of scripts and in an exec by descriptor
+/// (MISC-20 to MISC-25).
 #[test]
 fn rules_name_interpreters() {
     let Some(prefix) = prefix() else { return };
@@ -165,9 +166,13 @@ fn rules_name_interpreters() {
     dir.file("show", "#!/bin/sh\necho \"$0:\" \"$@\"\n", 0o755);
     dir.file("known", "MAGIC and more\n", 0o755);
     dir.file("by.name", "", 0o755);
+    dir.file("nobody", "NONE\n", 0o755);
+    dir.file("script", &format!("#!{here}/known word\n"), 0o755);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../uexec-capi/tests/c/family.c");
+    let _ = dir.compile(&source, "family", &["-DLIBC", "-Wno-nonnull", "-Wno-format"]);
     dir.file("refused", "MAGIC and more\n", 0o644);
     dir.file("rules", &format!("# a comment\n\n:name:E::name::{here}/show:P\n"), 0o644);
-    let rules = format!(":magic:M::MAGIC::{here}/show:\n:none:M::MAGIC::/no/such:O\n{here}/rules");
+    let rules = format!(":magic:M::MAGIC::{here}/show:\n:none:M::NONE::/no/such:\n{here}/rules");
     let run = |script: &str| {
         let mut command = Command::new("bash");
         command.args(["-c", script]).current_dir(dir.path()).env("UEXEC_BINFMT", &rules);
@@ -177,10 +182,94 @@ fn rules_name_interpreters() {
     assert_eq!(run("./known a b"), format!("{here}/show: ./known a b\n"));
     assert_eq!(run("exec -a zero ./by.name a"), format!("{here}/show: {here}/by.name zero a\n"));
     assert_eq!(run("./refused a 2>&1").matches("Permission denied").count(), 1);
+    assert_eq!(run("./nobody a 2>&1; echo $?").lines().last(), Some("127"));
+    assert_eq!(run("./script a"), format!("{here}/show: {here}/known word ./script a\n"));
+    let rest = "one two three four five six seven";
+    for more in ["", "threads"] {
+        assert_eq!(
+            run(&format!("./family fexecve known {more}")),
+            format!("{here}/show: /dev/fd/3 {rest}\n")
+        );
+    }
     assert_eq!(
         run("echo ./known | xargs -n1 -I{} sh -c '{} x'"),
         format!("{here}/show: ./known x\n")
     );
+}
+
+/// Rules with the flags `O` and `C`, which hand the file on (MISC-25 to MISC-27), by `execve(2)` and by
+/// `posix_spawn(3)`; `C` grants nothing.
+#[test]
+fn rules_hand_files_on() {
+    let Some(prefix) = prefix() else { return };
+    let dir = Scratch::new("preload-handed");
+    let here = dir.path().display();
+    dir.file("known", "MAGIC and more\n", 0o755);
+    dir.file("granting", "MAGIC and more\n", 0o4755);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c/handed.c");
+    let program = dir.compile(&source, "handed", &[]);
+    for (flags, handed) in
+        [("", "none"), ("P", "none"), ("O", "MAGI"), ("OC", "MAGI"), ("C", "MAGI")]
+    {
+        let rule = format!(":magic:M::MAGIC::{here}/handed:{flags}");
+        let run = |command: &mut Command| {
+            command.current_dir(dir.path()).env("UEXEC_BINFMT", &rule);
+            let output = command.env("LD_PRELOAD", library(prefix)).output().unwrap();
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let zero = if flags == "P" { "./known " } else { "" };
+        let expected = format!("./known {zero}a [{handed}]\n");
+        assert_eq!(run(Command::new("bash").args(["-c", "./known a"])), expected, "{flags}");
+        let mut spawn = Command::new(&program);
+        assert_eq!(run(spawn.args(["spawn", "./known", "a"])), expected, "{flags}");
+        // What it would grant to anybody else is refused: nobody knows the file then.
+        // SAFETY: asks for a number.
+        if flags.contains('C') && unsafe { libc::geteuid() } != 0 {
+            continue;
+        }
+        if flags == "C" {
+            let granting =
+                "setpriv --reuid=65534 --regid=65534 --clear-groups ./granting a; echo $?";
+            let said = run(Command::new("bash").args(["-c", granting]));
+            assert!(!said.contains('['), "{said}");
+        }
+    }
+}
+
+/// All of this as a user without privilege.
+#[test]
+fn unprivileged_too() {
+    const NOBODY: u32 = 65_534;
+    // SAFETY: asks for a number.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("skipped: it has no privilege already");
+        return;
+    }
+    let Some(prefix) = prefix() else { return };
+    let dir = Scratch::new("preload-nobody");
+    let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(dir.path(), all).unwrap();
+    let own = std::env::current_exe().unwrap();
+    let copy = |from: &Path, name: &str| {
+        let done = Command::new("cp").arg("-r").arg(from).arg(dir.path().join(name)).status();
+        assert!(done.unwrap().success());
+    };
+    copy(&own, "tests");
+    copy(prefix, "libs");
+    let mut command = Command::new(dir.path().join("tests"));
+    command.args(["--skip", "unprivileged_too", "--skip", "cpython", "--nocapture"]);
+    command.env("UEXEC_TEST_PREFIX", dir.path().join("libs")).env("TMPDIR", dir.path());
+    command.current_dir(dir.path()).uid(NOBODY).gid(NOBODY);
+    let readable =
+        Command::new("test").arg("-r").arg(env!("CARGO_MANIFEST_DIR")).uid(NOBODY).status();
+    if !readable.is_ok_and(|s| s.success()) {
+        eprintln!("skipped: preload as nobody, who cannot read {}", env!("CARGO_MANIFEST_DIR"));
+        return;
+    }
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains(" 0 failed"), "{said}");
 }
 
 /// What the kernel executes in a shell that starts a program is the shell, by us, and then only

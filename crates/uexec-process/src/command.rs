@@ -12,7 +12,7 @@ use std::process::{ExitStatus, Output};
 use uexec_core::ExecError;
 
 use crate::error::SpawnError;
-use crate::{Child, Stdio, start};
+use crate::{Child, Formats, Stdio, start};
 
 /// Runs in the child before the program.
 pub(crate) type Closure = Box<dyn FnMut() -> io::Result<()> + Send + Sync + 'static>;
@@ -57,6 +57,7 @@ pub struct Command {
     pub(crate) closures: Vec<Closure>,
     pub(crate) streams: [Option<Stdio>; 3],
     pub(crate) create_pidfd: bool,
+    pub(crate) formats: Formats,
 }
 
 impl Command {
@@ -78,6 +79,7 @@ impl Command {
             closures: Vec::new(),
             streams: [const { None }; 3],
             create_pidfd: false,
+            formats: Formats::Kernel,
         }
     }
 
@@ -191,6 +193,19 @@ impl Command {
     /// Asks for a descriptor of the child: [`Child::pidfd`].
     pub fn create_pidfd(&mut self, wanted: bool) -> &mut Command {
         self.create_pidfd = wanted;
+        self
+    }
+
+    /// The formats that the program, and interpreters of scripts, may have; those of the kernel unless
+    /// said otherwise.
+    ///
+    /// ```no_run
+    /// use uexec_process::{Command, Formats};
+    /// Command::new("./hello-1992").formats(Formats::All).status()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn formats(&mut self, formats: Formats) -> &mut Command {
+        self.formats = formats;
         self
     }
 

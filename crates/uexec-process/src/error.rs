@@ -7,10 +7,10 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 
 use uexec_core::lookup::{Search, candidates};
-use uexec_core::{Errno, Exec, ExecError, KERNEL_FORMATS, plan};
+use uexec_core::{Errno, Exec, ExecError, plan};
 use uexec_linux::Host;
 
-use crate::Command;
+use crate::{Command, Formats};
 
 /// Why no program was started.
 #[derive(Debug)]
@@ -74,11 +74,17 @@ impl SpawnError {
 
     /// Of a program that a child could not execute; why is found out now, in this process.
     #[must_use]
-    pub fn of_program(path: &CStr, argv: &[&CStr], envp: &[&CStr], errno: Errno) -> SpawnError {
+    pub fn of_program(
+        path: &CStr,
+        argv: &[&CStr],
+        envp: &[&CStr],
+        formats: Formats,
+        errno: Errno,
+    ) -> SpawnError {
         let words = |all: &[&CStr]| all.iter().map(|w| w.to_bytes().to_vec()).collect();
         let path = path.to_bytes().to_vec();
         let exec = Exec { path, argv: words(argv), envp: words(envp), ..Exec::default() };
-        SpawnError::or_else(plan(exec, &mut Host::new(), &KERNEL_FORMATS).err(), errno)
+        SpawnError::or_else(plan(exec, &mut Host::new(), &formats.registry()).err(), errno)
     }
 
     /// The program could not be executed; why is found out now, in this process.
@@ -151,7 +157,7 @@ pub(crate) fn explain(command: &Command) -> Option<ExecError> {
         let envp = command.environment().ok()?;
         let envp = envp.into_iter().map(std::ffi::CString::into_bytes).collect();
         let exec = Exec { path, argv, envp, ..Exec::default() };
-        match plan(exec, &mut Host::new(), &KERNEL_FORMATS) {
+        match plan(exec, &mut Host::new(), &command.formats.registry()) {
             Ok(_) => return None,
             Err(error) => {
                 let goes_on = search.goes_on(error.errno());

@@ -21,6 +21,7 @@ use uexec_core::lookup::{SHELL, Search, candidates, shell_argv};
 use uexec_core::world::At;
 use uexec_core::{Errno, Exec, ExecError, flags};
 
+use crate::Formats;
 use crate::replace::replace;
 
 /// `AT_FDCWD` of `openat(2)`.
@@ -33,12 +34,12 @@ pub const AT_FDCWD: RawFd = -100;
 /// assert_eq!(error.errno().name(), "ENOENT");
 /// ```
 pub fn execve(path: &CStr, argv: &[&CStr], envp: &[&CStr]) -> ExecError {
-    replace(exec(path, argv, words(envp)))
+    replace(exec(path, argv, words(envp)), Formats::Kernel)
 }
 
 /// `execv(3)`: as [`execve`] with this process's environment.
 pub fn execv(path: &CStr, argv: &[&CStr]) -> ExecError {
-    replace(exec(path, argv, environment()))
+    replace(exec(path, argv, environment()), Formats::Kernel)
 }
 
 /// `execl(3)`. What is a list in C is a slice here, so that this is [`execv`].
@@ -58,13 +59,14 @@ pub fn execle(path: &CStr, args: &[&CStr], envp: &[&CStr]) -> ExecError {
 /// assert_eq!(error.errno().name(), "ENOENT");
 /// ```
 pub fn execvpe(file: &CStr, argv: &[&CStr], envp: &[&CStr]) -> ExecError {
-    search(file, argv, words(envp), std::env::var_os("PATH").as_ref().map(|p| p.as_bytes()))
+    let path = std::env::var_os("PATH");
+    search(file, argv, words(envp), path.as_ref().map(|p| p.as_bytes()), Formats::Kernel)
 }
 
 /// `execvp(3)`: looks for `file` in `PATH`; the environment is this process's.
 pub fn execvp(file: &CStr, argv: &[&CStr]) -> ExecError {
     let path = std::env::var_os("PATH");
-    search(file, argv, environment(), path.as_ref().map(|p| p.as_bytes()))
+    search(file, argv, environment(), path.as_ref().map(|p| p.as_bytes()), Formats::Kernel)
 }
 
 /// `execlp(3)`: as [`execvp`].
@@ -88,7 +90,7 @@ pub fn execveat(
 ) -> ExecError {
     let at = if dirfd == AT_FDCWD { At::Cwd } else { At::Fd(dirfd) };
     let fd_cloexec = uexec_linux::is_cloexec(dirfd).unwrap_or(false);
-    replace(Exec { at, flags, fd_cloexec, ..exec(path, argv, words(envp)) })
+    replace(Exec { at, flags, fd_cloexec, ..exec(path, argv, words(envp)) }, Formats::Kernel)
 }
 
 /// `fexecve(3)`: executes the file behind a descriptor.
@@ -110,6 +112,7 @@ pub(crate) fn search(
     argv: &[&CStr],
     envp: Vec<Vec<u8>>,
     path: Option<&[u8]>,
+    formats: Formats,
 ) -> ExecError {
     let tried = match candidates(file.to_bytes(), path) {
         Ok(tried) => tried,
@@ -121,9 +124,9 @@ pub(crate) fn search(
     let mut last = ExecError::host("looking for the program", Errno::ENOENT);
     for path in tried {
         let exec = |path, argv| Exec { path, argv, envp: envp.clone(), ..Exec::default() };
-        last = replace(exec(path.clone(), argv.clone()));
+        last = replace(exec(path.clone(), argv.clone()), formats);
         if last.errno() == Errno::ENOEXEC {
-            last = replace(exec(SHELL.to_vec(), shell_argv(&path, &argv)));
+            last = replace(exec(SHELL.to_vec(), shell_argv(&path, &argv)), formats);
         }
         if !search.goes_on(last.errno()) {
             return last;

@@ -6,7 +6,7 @@ mod command;
 mod copy;
 mod error;
 mod family;
-mod loader;
+mod formats;
 mod replace;
 mod start;
 mod stdio;
@@ -17,6 +17,6 @@ pub use error::SpawnError;
 pub use family::{
     AT_FDCWD, execl, execle, execlp, execv, execve, execveat, execvp, execvpe, fexecve,
 };
-pub use loader::loader;
+pub use formats::{Formats, loader};
 pub use stdio::Stdio;
 pub use uexec_core as core;

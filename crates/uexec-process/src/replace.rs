@@ -2,7 +2,10 @@
 
 use uexec_core::{Exec, ExecError};
 
+use crate::Formats;
+
 /// Returns what has failed before the point of no return; nothing has changed then.
-pub(crate) fn replace(exec: Exec) -> ExecError {
-    uexec_linux::exec::Exec::from(exec).loader(uexec_loader::IMAGE).exec()
+pub(crate) fn replace(exec: Exec, formats: Formats) -> ExecError {
+    let exec = uexec_linux::exec::Exec::from(exec).formats(formats.registry());
+    exec.loader(formats.image()).loader_knows(formats.told()).exec()
 }

@@ -9,7 +9,7 @@ use uexec_linux::spawn::{Failure, Spawn, Spawned, Step};
 
 use crate::command::Ends;
 use crate::error::SpawnError;
-use crate::loader::loader;
+use crate::formats::loader;
 use crate::stdio::Stream;
 use crate::{Child, Command, Stdio, copy};
 
@@ -102,7 +102,7 @@ fn shared(command: &Command, envp: &[CString], parts: &Parts) -> Result<Spawned,
     let steps = parts.steps(command);
     let envp: Vec<&CStr> = envp.iter().map(CString::as_c_str).collect();
     let spawn = Spawn {
-        loader: Some(loader()?),
+        loader: Some(loader(command.formats)?),
         steps: &steps,
         candidates: &tried,
         shell: command.by_execvp(),
@@ -138,6 +138,7 @@ fn copied(
             &command.argv(),
             crate::family::words(&envp),
             path.as_deref(),
+            command.formats,
         )
     };
     copy::start(&steps, closures, &become_it, command.create_pidfd).map_err(|failure| match failure
@@ -170,5 +171,6 @@ pub(crate) fn exec(command: &mut Command) -> SpawnError {
     let envp: Vec<&CStr> = envp.iter().map(CString::as_c_str).collect();
     let path = command.search_path();
     let envp = crate::family::words(&envp);
-    crate::family::search(command.program(), &command.argv(), envp, path.as_deref()).into()
+    let (program, argv) = (command.program(), command.argv());
+    crate::family::search(program, &argv, envp, path.as_deref(), command.formats).into()
 }

@@ -448,7 +448,8 @@ fn memory_is_not_copied() {
     unsafe { libc::munmap(start, BYTES) };
 }
 
-/// Descriptors, mappings and zombies stay as they are, whether starting works or fails.
+/// Descriptors, mappings, memory and zombies stay as they are, whether starting works or fails.
+/// `UEXEC_SOAK=N` does N rounds instead of a few.
 #[test]
 fn nothing_piles_up() {
     let rounds = std::env::var("UEXEC_SOAK").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
@@ -456,7 +457,9 @@ fn nothing_piles_up() {
     let state = || {
         let mut maps = String::new();
         File::open("/proc/self/maps").unwrap().read_to_string(&mut maps).unwrap();
-        (count("/proc/self/fd"), maps.lines().count())
+        let pages = fs::read_to_string("/proc/self/statm").unwrap();
+        let resident: u64 = pages.split(' ').nth(1).unwrap().parse().unwrap();
+        (count("/proc/self/fd"), maps.lines().count(), resident * 4)
     };
     in_fork_checked(&|| {
         let round = |i: usize| {
@@ -472,11 +475,18 @@ fn nothing_piles_up() {
         };
         (0..20).for_each(round);
         let before = state();
-        (0..rounds).for_each(round);
+        for i in 0..rounds {
+            round(i);
+            if i % 10_000 == 9999 {
+                let now = format!("{} rounds: {:?}, at first {before:?}\n", i + 1, state());
+                let _ = rustix::io::write(rustix::stdio::stderr(), now.as_bytes());
+            }
+        }
         let after = state();
         assert_eq!(after.0, before.0, "descriptors");
         // The C library's allocator comes and goes with a few.
         assert!(after.1 <= before.1 + 4, "mappings: {} became {}", before.1, after.1);
+        assert!(after.2 <= before.2 + 512, "memory: {} KiB became {}", before.2, after.2);
         // SAFETY: asks whether there are children.
         let waited = unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) };
         assert_eq!(waited, -1, "a child is left");

@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 
 use crate::{Profile, libs, root};
 
-/// Where the libraries are, built once; `None`, with a line that says so, without a C compiler.
+/// Where the libraries are, built once, or `UEXEC_TEST_PREFIX`; `None`, with a line that says so,
+/// without a C compiler.
 ///
 /// # Panics
 /// When they cannot be built.
@@ -19,6 +20,9 @@ pub fn prefix() -> Option<&'static Path> {
         if Command::new("cc").arg("--version").output().is_err() {
             eprintln!("skipped: there is no C compiler (cc)");
             return None;
+        }
+        if let Some(prefix) = std::env::var_os("UEXEC_TEST_PREFIX") {
+            return Some(prefix.into());
         }
         let prefix = root().join("target/libs/test");
         libs(Profile::Dev, &prefix).expect("the libraries can be built");

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use rustix::fs::{Mode, OFlags};
 use uexec_core::binfmt::misc::Misc;
 use uexec_core::world::{At, World};
-use uexec_core::{Exec, KERNEL_FORMATS, Plan, flags, plan};
+use uexec_core::{ALL_FORMATS, Exec, Plan, flags, plan};
 use uexec_linux::Host;
 use uexec_linux::tree::{Asked, Loader, Served, Tracer, is_cloexec_of, status_of};
 use uexec_loader::config::{Call, Config};
@@ -31,7 +31,8 @@ impl Wishes {
         let mut texts: Vec<_> =
             rules.entries().map(|e| e.rule.register_text()).collect::<Option<_>>()?;
         texts.reverse();
-        let told = Config { interps: interps.clone(), rules: texts, call: None };
+        let told =
+            Config { interps: interps.clone(), rules: texts, lost_formats: true, call: None };
         // Any path must fit, too.
         let longest = Call { path: vec![b'x'; 4096], ..Call::default() };
         Config { call: Some(longest), ..told.clone() }.encode()?;
@@ -42,7 +43,9 @@ impl Wishes {
     fn changed(&self, plan: &Plan) -> bool {
         let by_rule = plan.chain.iter().any(|link| link.format == "misc");
         let interp = plan.image.interp.as_ref().map(|interp| &interp.file.path);
-        by_rule || self.interps.iter().any(|(_, new)| Some(new) == interp)
+        by_rule
+            || plan.image.aout.is_some()
+            || self.interps.iter().any(|(_, new)| Some(new) == interp)
     }
 }
 
@@ -137,7 +140,7 @@ impl Judge {
             }
         };
         let exec = Exec { interps: self.wishes.interps.clone(), untold: true, ..exec };
-        let formats = table::before(KERNEL_FORMATS, &self.wishes.rules);
+        let formats = table::before(ALL_FORMATS, &self.wishes.rules);
         plan(exec, host, &formats).is_ok_and(|plan| self.wishes.changed(&plan))
     }
 }

@@ -173,8 +173,8 @@ pub(super) unsafe fn finish(ending: &Ending, taken_over: bool) -> ! {
 /// # Safety
 /// The process is given away; it has one thread, and all signals are blocked.
 pub(crate) unsafe fn finish_alone(ending: &Ending) -> ! {
-    if share::owners() == Owners::Others {
-        // Somebody else's memory must stay.
+    if share::owners() == Owners::Others || ffi::has_unknown_rseq() {
+        // Somebody else's memory must stay, and what the kernel writes to.
         if let OtherWay::Loader(loader) = &ending.other_way {
             let _ = loader.start();
         }

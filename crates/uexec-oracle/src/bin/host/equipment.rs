@@ -37,6 +37,7 @@ pub(crate) fn process(names: &[&str]) -> Result<(), String> {
                 State::Write(c"/proc/self/oom_score_adj".into(), c"500".into()),
             ]),
             "no new privileges" => apply(&[State::Prctl(libc::PR_SET_NO_NEW_PRIVS, [1, 0, 0, 0])]),
+            "no ptrace" => no_ptrace(),
             "undumpable" => apply(&[State::Prctl(libc::PR_SET_DUMPABLE, [0, 0, 0, 0])]),
             _ => return None,
         })
@@ -73,6 +74,7 @@ pub(crate) fn thread(names: &[&str]) -> Result<(), String> {
             "no clock" => apply(&[State::Prctl(libc::PR_SET_TSC, [2, 0, 0, 0])]),
             "policy" => memory_policy(),
             "personality" => apply(&[State::Personality(0x100_0000)]),
+            "rseq" => restartable_sequences(),
             "rounding" => apply(&[State::Rounding]),
             _ => return None,
         })
@@ -222,4 +224,30 @@ fn memory_policy() -> bool {
     let nodes = 1u64;
     call(libc::SYS_set_mempolicy, [PREFERRED, (&raw const nodes) as u64, 8, 0, 0]);
     true
+}
+
+/// A filter that refuses `ptrace(2)` with `EPERM`, as sandboxes have it.
+fn no_ptrace() -> bool {
+    let op = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let mut program = [
+        op(0x20, 0, 0, 0), // load the number of the call
+        op(0x15, 0, 1, libc::SYS_ptrace as u32),
+        op(0x06, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        op(0x06, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
+    // SAFETY: numbers only.
+    let done = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    // SAFETY: reads the program.
+    done == 0 && unsafe { libc::prctl(libc::PR_SET_SECCOMP, 2, &raw const filter) } == 0
+}
+
+/// An area that the C library knows nothing of; only where that has none itself.
+fn restartable_sequences() -> bool {
+    #[repr(align(32))]
+    struct Area(std::cell::UnsafeCell<[u64; 4]>);
+    // SAFETY: only the kernel writes to it.
+    unsafe impl Sync for Area {}
+    static AREA: Area = Area(std::cell::UnsafeCell::new([0; 4]));
+    call(libc::SYS_rseq, [AREA.0.get() as u64, 32, 0, 0x1234_5678, 0]) == 0
 }

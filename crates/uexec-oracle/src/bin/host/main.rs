@@ -2,15 +2,17 @@
 //!
 //! - `WAY`: `kernel`, `uexec` (refused where it cannot be done from inside), `loader` (the same,
 //!   with a loader for those cases), `rehearse` (all but the last step, then sees
-//!   whether every thread still runs: status 0), `fail` (the program cannot be executed; likewise).
+//!   whether every thread still runs: status 0), `fail` (the program cannot be executed; likewise),
+//!   `try` (as `uexec`, and likewise if it is refused).
 //! - `CALLER`: `leader` or `other`, the thread that calls. If `other`, the leader is the first sibling;
 //!   if `orphan`, it has ended.
 //! - `SIBLINGS`: kinds of other threads, with commas; see [`siblings`].
 //! - `EQUIPMENT`: what else the process has, with commas; see [`equipment`]. `-` for nothing.
 //! - `PROG ARGS…`: the program. `%pid` in an argument is this process's id.
 //!
-//! `uexec-host soak N` becomes itself N times instead; `uexec-host vfork N PROG ARGS…` has N children
-//! become the program that share its memory.
+//! `uexec-host soak N` becomes itself N times instead; `uexec-host ended N` tries as often right after
+//! the end of another thread; `uexec-host vfork N PROG ARGS…` has N children become the program that
+//! share its memory.
 
 #[allow(unsafe_code, reason = "system calls that set the process up")]
 mod equipment;
@@ -21,9 +23,12 @@ mod soak;
 mod vfork;
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
 use siblings::Siblings;
+use uexec_linux::core::KERNEL_FORMATS;
+use uexec_linux::core::binfmt::misc::{Misc, parse};
 use uexec_linux::exec::Exec;
 
 /// Statuses of failures, which no program that is started uses.
@@ -36,6 +41,7 @@ enum Way {
     Loader,
     Rehearse,
     Fail,
+    Try,
 }
 
 fn main() -> ExitCode {
@@ -56,6 +62,12 @@ fn main() -> ExitCode {
             }
         };
     }
+    if let ["ended", count] = words.as_slice() {
+        return match after_ends_of_threads(count.parse().unwrap_or(0)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => complain(&why),
+        };
+    }
     if let ["vfork", count, rest @ ..] = words.as_slice() {
         let rest = rest.iter().map(OsString::from).chain(program).collect::<Vec<_>>();
         return match vfork::children(count.parse().unwrap_or(0), &rest) {
@@ -72,9 +84,20 @@ fn main() -> ExitCode {
         "loader" => Way::Loader,
         "rehearse" => Way::Rehearse,
         "fail" => Way::Fail,
+        "try" => Way::Try,
         other => return complain(&format!("no way {other:?}")),
     };
     start(way, caller, siblings, equipment, program)
+}
+
+/// All but the last step of an exec, at the moment in which another thread is not quite gone.
+fn after_ends_of_threads(rounds: u64) -> Result<(), String> {
+    for round in 0..rounds {
+        let _ = std::thread::spawn(|| ()).join();
+        let done = Exec::new("/proc/self/exe").rehearse();
+        done.map_err(|error| format!("after {round}: {error}"))?;
+    }
+    Ok(())
 }
 
 /// Becomes such a process, and has it exec.
@@ -134,10 +157,22 @@ fn complain(why: &str) -> ExitCode {
     ExitCode::from(FAILED)
 }
 
-/// The program, as this process's exec.
+/// The program, as this process's exec; after the rule of `UEXEC_BINFMT` if there is one.
 fn exec_of(program: &[OsString]) -> Exec<'static> {
-    let exec = Exec::new(program[0].as_os_str()).args(&program[1..]);
-    exec.envs(std::env::vars_os())
+    let exec = Exec::new(program[0].as_os_str()).args(&program[1..]).envs(std::env::vars_os());
+    let Some(rule) = std::env::var_os("UEXEC_BINFMT") else { return exec };
+    let rules: &Misc = Box::leak(Box::new(rules(rule.as_bytes())));
+    let mut formats = KERNEL_FORMATS;
+    formats.insert(rules);
+    exec.formats(formats)
+}
+
+fn rules(text: &[u8]) -> Misc {
+    let mut rules = Misc::default();
+    if let Ok(rule) = parse(text) {
+        let _ = rules.add(rule);
+    }
+    rules
 }
 
 fn become_it(way: Way, program: &[OsString], siblings: &Siblings) -> ExitCode {
@@ -155,7 +190,7 @@ fn become_it(way: Way, program: &[OsString], siblings: &Siblings) -> ExitCode {
             Ok(()) => siblings.all_run(),
             Err(error) => complain(&format!("rehearse: {error}")),
         },
-        Way::Fail => {
+        Way::Fail | Way::Try => {
             let _: uexec_linux::core::ExecError = exec_of(program).exec();
             siblings.all_run()
         }

@@ -38,6 +38,10 @@ pub extern "C" fn main() -> c_int {
     let words: Vec<_> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["exit", status] => return status.parse().unwrap_or(99),
+        [file, "handed"] => {
+            println!("{file} {}", alone::handed());
+            return 0;
+        }
         ["alone", pid] => {
             let complaints = alone::complaints(pid);
             for complaint in &complaints {

@@ -54,19 +54,7 @@ pub(crate) fn ask(report: &mut Report) {
     for name in ["exe", "cwd", "root"] {
         report.add(&format!("proc.{name}"), link(name));
     }
-    let namespaces = [
-        "cgroup",
-        "ipc",
-        "mnt",
-        "net",
-        "pid",
-        "pid_for_children",
-        "time",
-        "time_for_children",
-        "user",
-        "uts",
-    ];
-    for name in namespaces {
+    for name in uexec_linux::core::abi::NAMESPACES {
         report.add(&format!("ns.{name}"), link(&format!("ns/{name}")));
     }
     timers(report);
