@@ -267,11 +267,14 @@ pub(crate) struct Run {
     #[arg(long, conflicts_with = "seed", help_heading = "How it is started")]
     pub(crate) tree: bool,
 
-    /// How, with --tree: the first that works, unless said
+    /// With --tree: binfmt, ptrace, or auto, the first that works
     #[arg(
         long,
+        value_name = "WAY",
         value_enum,
         default_value_t,
+        hide_default_value = true,
+        hide_possible_values = true,
         requires = "tree",
         help_heading = "How it is started"
     )]

@@ -140,3 +140,14 @@ mod tests {
         assert_eq!(text, "         00000010 | 7f 45\n                  |    ^^\n");
     }
 }
+
+/// Who traces this process, if somebody does: nobody else then can.
+pub(crate) fn tracer() -> Option<String> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let pid = status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?.trim();
+    if pid == "0" {
+        return None;
+    }
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    Some(format!("process {pid} ({}) traces it already, and only one can", name.trim_end()))
+}

@@ -6,9 +6,9 @@
 
 pub(crate) mod namespace;
 mod ptrace;
+mod table;
 
 use std::ffi::OsString;
-use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 
 use uexec_core::binfmt::misc::Misc;
@@ -16,30 +16,22 @@ use uexec_core::world::At;
 use uexec_core::{ALL_FORMATS, Errno, Exec, KERNEL_FORMATS, Privileges};
 use uexec_linux::exec_by_kernel;
 use uexec_linux::tree::{self as engine, Role};
-use uexec_loader::config::{Config, rule};
 
 use crate::args::Run;
 use crate::args::doctor::Attempt;
 use crate::args::via::Via;
-use crate::binfmt::table;
+use crate::binfmt::table as rules_of;
 use crate::find::find_and_plan;
-use crate::memfile::memory_file;
 use crate::run::{Interps, interps, set_up, status, tell_story};
 use crate::{OWN_FAILURE, doctor, report};
 use namespace::Tried;
 use ptrace::Wishes;
+use table::{Inherited, Table};
 
 /// Moves this process to where the kernel starts uexec's loader for every native program.
-fn enter(interps: Interps) -> Tried {
-    let image = uexec_loader::image(&Config { interps, ..Config::default() })
-        .ok_or(("--interp", std::io::Error::other("all of them together are too long")))?;
-    let loader = memory_file("uexec-loader", &image, true)
-        .map_err(|e| ("putting the loader into memory", e))?;
-    namespace::enter(|place| {
-        let path = format!("/proc/self/fd/{}", loader.as_raw_fd());
-        std::fs::write(place.join("register"), rule("uexec", &path))
-            .map_err(|e| ("registering the loader", e))
-    })
+fn enter(table: &Table<'_>) -> Tried {
+    let loader = table.loader()?;
+    namespace::enter(|place| table.fill(place, &loader))
 }
 
 /// Lets a tracer take hold of this process. `Ok(None)`: here it is; else this is the tracer, whose
@@ -51,20 +43,20 @@ fn follow(interps: Interps, rules: Misc) -> Tried<Option<u8>> {
     match unsafe { engine::start(&[]) } {
         Ok(Role::Traced) => Ok(None),
         Ok(Role::Tracer(tracer)) => Ok(Some(ptrace::serve(tracer, wishes))),
-        Err(errno) => {
-            let error = std::io::Error::from_raw_os_error(errno.0.into());
-            Err((
-                if errno == Errno::EPERM { "tracing (is it traced already?)" } else { "tracing" },
-                error,
-            ))
-        }
+        Err(errno) => Err((
+            "tracing",
+            match report::tracer() {
+                Some(who) => std::io::Error::other(who),
+                None => std::io::Error::from_raw_os_error(errno.0.into()),
+            },
+        )),
     }
 }
 
 /// The rules of the options.
 fn rules(options: &[OsString]) -> Result<Misc, u8> {
     let mut rules = Misc::default();
-    match table::add_given(&mut rules, options, None) {
+    match rules_of::add_given(&mut rules, options, None) {
         Ok(()) => Ok(rules),
         Err(trouble) => {
             crate::binfmt::tell(&trouble);
@@ -77,7 +69,7 @@ fn rules(options: &[OsString]) -> Result<Misc, u8> {
 pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
     let argv = std::mem::take(&mut args.program);
     let name = argv.first().cloned().unwrap_or_default();
-    let (interp, interps) = interps(&args.interp);
+    let (interp, mut interps) = interps(&args.interp);
     if interp.is_some() {
         report::say(format_args!("with --tree, --interp takes OLD=NEW"));
         return OWN_FAILURE;
@@ -91,8 +83,15 @@ pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
         Via::Ptrace => false,
         Via::Auto => doctor::allows(Attempt::Binfmt),
     };
+    // An outer tree's count here, too, where this one says nothing else.
+    let inherited = Inherited::read();
+    interps.extend(inherited.interps.iter().cloned());
+    let with_inherited_rules = rules_of::uses_host(&args.rules.binfmt);
     let entered = match by_kernel {
-        true => enter(interps).map(|()| None),
+        true => {
+            let (interps, inherited, given) = (&interps, &inherited, &rules);
+            enter(&Table { interps, inherited, with_inherited_rules, given }).map(|()| None)
+        }
         false => follow(interps, rules.clone()),
     };
     match entered {
@@ -122,7 +121,7 @@ pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
     let path = std::env::var_os("PATH");
     let path = path.as_ref().map(|p| p.as_bytes());
     let known = if by_kernel { KERNEL_FORMATS } else { ALL_FORMATS };
-    let formats = table::before(known, &rules);
+    let formats = rules_of::before(known, &rules);
     let planned = find_and_plan(exec.clone(), path, &mut host, &formats);
     if let Ok(plan) = &planned {
         if verbose > 1 {

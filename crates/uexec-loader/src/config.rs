@@ -31,6 +31,17 @@ pub const LEN: usize = 16384;
 /// ```
 #[must_use]
 pub fn rule(name: &str, interpreter: &str) -> String {
+    text(name, interpreter, 62, (54, 56))
+}
+
+/// The same for i386 programs: program headers of 32 bytes.
+#[must_use]
+pub fn rule_i386(name: &str, interpreter: &str) -> String {
+    text(name, interpreter, 3, (42, 32))
+}
+
+/// For one machine; `phentsize`: where the size of program headers stands, and what it is.
+fn text(name: &str, interpreter: &str, machine: u8, phentsize: (usize, u8)) -> String {
     const IDENT_LEN: usize = 16;
     let mut magic = [0u8; 56];
     let mut mask = [0u8; 56];
@@ -44,8 +55,8 @@ pub fn rule(name: &str, interpreter: &str) -> String {
     want(0, b"\x7fELF", &[0xff; 4]);
     want(IDENT_LEN - 1, &[0], &[0xff]); // the mark
     want(16, &[2, 0], &[0xfe, 0xff]); // e_type
-    want(18, &[62, 0], &[0xff; 2]); // e_machine
-    want(54, &[56, 0], &[0xff; 2]); // e_phentsize
+    want(18, &[machine, 0], &[0xff; 2]); // e_machine
+    want(phentsize.0, &[phentsize.1, 0], &[0xff; 2]); // e_phentsize
     let text = |bytes: &[u8]| bytes.iter().map(|b| format!("\\x{b:02x}")).collect::<String>();
     format!(":{name}:M::{}:{}:{interpreter}:OCPF", text(&magic), text(&mask))
 }

@@ -41,7 +41,7 @@ impl Wishes {
 
     /// Whether uexec's plan is not what the kernel would do.
     fn changed(&self, plan: &Plan) -> bool {
-        let by_rule = plan.chain.iter().any(|link| link.format == "misc");
+        let by_rule = plan.chain.iter().any(|link| link.format.starts_with("misc"));
         let interp = plan.image.interp.as_ref().map(|interp| &interp.file.path);
         by_rule
             || plan.image.aout.is_some()

@@ -13,7 +13,13 @@ pub(crate) const NOBODY: u32 = 65534;
 
 /// Whether this host lets anybody have a tree; says so if not.
 pub(crate) fn possible(what: &str) -> bool {
-    let output = run(&mut command(true, ["/bin/sh", "-c", "exit 42"]));
+    possible_via(VIA, what)
+}
+
+/// The same of one way.
+pub(crate) fn possible_via(via: &str, what: &str) -> bool {
+    let words = ["run", "--tree", "--via", via, "/bin/sh", "-c", "exit 42"];
+    let output = run(Command::new(uexec()).args(words));
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.code() == Some(42) {
         return true;

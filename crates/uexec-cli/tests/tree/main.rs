@@ -7,8 +7,11 @@ mod common;
 mod complete;
 mod ends;
 mod equal;
+mod jobs;
 mod kit;
 mod privilege;
+mod rules;
+mod work;
 
 pub(crate) use kit::*;
 

@@ -9,10 +9,16 @@ mod complete;
 mod ends;
 #[path = "../tree/equal.rs"]
 mod equal;
+#[path = "../tree/jobs.rs"]
+mod jobs;
 #[path = "../tree/kit.rs"]
 mod kit;
 #[path = "../tree/privilege.rs"]
 mod privilege;
+#[path = "../tree/rules.rs"]
+mod rules;
+#[path = "../tree/work.rs"]
+mod work;
 
 pub(crate) use kit::*;
 
