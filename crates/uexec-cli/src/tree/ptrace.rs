@@ -2,6 +2,7 @@
 //! something other than the kernel does. Only then the loader is put in its place, and decides again,
 //! for certain, in the process itself. Changes nothing of the tracees by itself.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
@@ -74,7 +75,15 @@ struct Judge {
     root: Option<(u64, u64)>,
     /// How many filters those have who have none of their own.
     filters: Option<Option<Vec<u8>>>,
+    /// What was decided of files that take no other to be decided, and have not changed since.
+    known: BTreeMap<Version, bool>,
 }
+
+/// A file as it is now: device, number, and when contents and mode have last been changed.
+type Version = [u64; 6];
+
+/// How many are kept.
+const MOST: usize = 10_000;
 
 impl Judge {
     fn new(wishes: Wishes) -> Judge {
@@ -82,7 +91,13 @@ impl Judge {
         host.facts_mut().mmap_base = None;
         host.by_modes();
         host.keep_files();
-        Judge { wishes, host, root: identity("/proc/self/root"), filters: None }
+        Judge {
+            wishes,
+            host,
+            root: identity("/proc/self/root"),
+            filters: None,
+            known: BTreeMap::new(),
+        }
     }
 
     /// Whether the loader takes the place of an exec.
@@ -139,10 +154,32 @@ impl Judge {
                 &mut elsewhere
             }
         };
+        // Rules may go by the name.
+        let version = (same_root && exec.at == At::Cwd && self.wishes.rules.is_empty())
+            .then(|| version(&exec.path))
+            .flatten();
+        if let Some(known) = version.and_then(|version| self.known.get(&version)) {
+            return *known;
+        }
         let exec = Exec { interps: self.wishes.interps.clone(), untold: true, ..exec };
         let formats = table::before(ALL_FORMATS, &self.wishes.rules);
-        plan(exec, host, &formats).is_ok_and(|plan| self.wishes.changed(&plan))
+        let Ok(plan) = plan(exec, host, &formats) else { return false };
+        let serves = self.wishes.changed(&plan);
+        if let (Some(version), 1) = (version, plan.chain.len()) {
+            if self.known.len() >= MOST {
+                self.known.clear();
+            }
+            self.known.insert(version, serves);
+        }
+        serves
     }
+}
+
+fn version(path: &[u8]) -> Option<Version> {
+    let s = rustix::fs::stat(path).ok()?;
+    let time = |seconds: i64, nanos: u64| (seconds as u64).wrapping_mul(1_000_000_000) + nanos;
+    let (mtime, ctime) = (time(s.st_mtime, s.st_mtime_nsec), time(s.st_ctime, s.st_ctime_nsec));
+    Some([s.st_dev, s.st_ino, s.st_size as u64, s.st_mode.into(), mtime, ctime])
 }
 
 /// How many system call filters a thread has, where the kernel tells (Linux 5.9).
