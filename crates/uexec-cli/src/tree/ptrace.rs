@@ -41,7 +41,13 @@ impl Wishes {
     }
 
     /// Whether uexec's plan is not what the kernel would do.
+    ///
+    /// Files that may grant something are not for a loader: it could not.
     fn changed(&self, plan: &Plan) -> bool {
+        const SET_ID: u32 = 0o6000;
+        if plan.image.program.file.stat.mode & SET_ID != 0 {
+            return false;
+        }
         let by_rule = plan.chain.iter().any(|link| link.format.starts_with("misc"));
         let interp = plan.image.interp.as_ref().map(|interp| &interp.file.path);
         by_rule
