@@ -261,6 +261,14 @@ pub(crate) fn vdso_code(addr: u64, len: u64) -> Option<&'static [u8]> {
     Some(unsafe { core::slice::from_raw_parts(addr as *const u8, len as usize) })
 }
 
+/// Whether the page at `addr` belongs to some mapping.
+pub(crate) fn is_mapped(addr: u64) -> bool {
+    let mut resident = [0u8; 1];
+    let args = [addr, 4096, resident.as_mut_ptr() as u64, 0, 0, 0];
+    // SAFETY: stores one byte, for one page, in the live array.
+    result(unsafe { syscall6(nr::MINCORE, args) }).is_ok()
+}
+
 /// Whether the vdso's code is sealed (`mseal(2)`, done by the kernel itself where it is built so):
 /// it then can neither be moved nor unmapped.
 pub(crate) fn is_vdso_sealed(code: u64) -> bool {

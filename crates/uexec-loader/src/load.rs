@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use uexec_core::abi::at;
 use uexec_core::world::{At, Sysctl};
 use uexec_core::{Errno, Exec, ExecError, Handover, Privileges, Stage, flags, plan};
-use uexec_linux::{Caller, Host, Prepared, prepare, spawn};
+use uexec_linux::{Caller, Home, Host, Prepared, prepare_at, spawn};
 
 use crate::config::{Call, Config};
 
@@ -23,6 +23,8 @@ pub struct Start {
     pub auxv: Vec<(u64, u64)>,
     /// What `AT_EXECFN` points to.
     pub execfn: Vec<u8>,
+    /// Where that is.
+    pub execfn_at: u64,
 }
 
 impl Start {
@@ -45,19 +47,33 @@ pub enum Failed {
 ///
 /// # Errors
 /// See [`Failed`].
-pub fn load(start: Start, mut config: Config, random_break: bool) -> Result<Prepared, Failed> {
-    let mut host = Host::new();
+///
+/// # Safety
+/// `home` must be this program's, which must have been started by the kernel, and have done nothing
+/// but to map memory where there was room.
+pub unsafe fn load(
+    start: Start,
+    mut config: Config,
+    random_break: bool,
+    home: Home,
+) -> Result<Prepared, Failed> {
+    let mut host = config.known.as_ref().map_or_else(Host::new, Host::just_started);
+    host.stack_ends_at(home.stack.end);
     if random_break {
         host.learn(Sysctl::RandomizeVaSpace, 2);
     }
     let mut report = None;
     let (mut exec, close) = match (config.call.take(), start.aux(at::EXECFD)) {
-        (Some(call), _) => called(start, call),
+        (Some(call), _) => {
+            host.just_executed();
+            called(start, call)
+        }
         (None, Some(fd)) => {
             host.after_exec();
             handed_over(start, fd as i32)
         }
         (None, None) => {
+            host.just_executed();
             report = report_to(&start);
             directly(start)?
         }
@@ -77,7 +93,9 @@ pub fn load(start: Start, mut config: Config, random_break: bool) -> Result<Prep
     if plan.death.is_some() {
         return Err(Failed::Death);
     }
-    prepare(&plan, host, &Caller::bare().closing(close).closing(report)).map_err(fail)
+    let caller = Caller::bare().closing(close).closing(report);
+    // SAFETY: the caller's promise.
+    unsafe { prepare_at(home, &plan, host, &caller) }.map_err(fail)
 }
 
 /// An exec in whose place the kernel was made to execute the loader.

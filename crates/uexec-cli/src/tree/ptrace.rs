@@ -10,8 +10,8 @@ use rustix::fs::{Mode, OFlags};
 use uexec_core::binfmt::misc::Misc;
 use uexec_core::world::{At, World};
 use uexec_core::{ALL_FORMATS, Exec, Plan, flags, plan};
-use uexec_linux::Host;
 use uexec_linux::tree::{Asked, Loader, Served, Tracer, is_cloexec_of, status_of};
+use uexec_linux::{Host, Known};
 use uexec_loader::config::{Call, Config};
 
 use crate::binfmt::table;
@@ -32,8 +32,13 @@ impl Wishes {
         let mut texts: Vec<_> =
             rules.entries().map(|e| e.rule.register_text()).collect::<Option<_>>()?;
         texts.reverse();
-        let told =
-            Config { interps: interps.clone(), rules: texts, lost_formats: true, call: None };
+        let told = Config {
+            known: Known::of(&mut Host::new()),
+            interps: interps.clone(),
+            rules: texts,
+            lost_formats: true,
+            call: None,
+        };
         // Any path must fit, too.
         let longest = Call { path: vec![b'x'; 4096], ..Call::default() };
         Config { call: Some(longest), ..told.clone() }.encode()?;

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use uexec_core::binfmt::misc::{Entry, Flags, Misc, Rule, Test, parse};
+use uexec_linux::{Host, Known};
 use uexec_loader::config::{Config, rule, rule_i386};
 
 use super::namespace::Tried;
@@ -63,7 +64,8 @@ pub(super) struct Table<'a> {
 impl Table<'_> {
     /// The loader's file, to be made before the namespaces change.
     pub(super) fn loader(&self) -> Tried<OwnedFd> {
-        let config = Config { interps: self.interps.clone(), ..Config::default() };
+        let known = Known::of(&mut Host::new());
+        let config = Config { known, interps: self.interps.clone(), ..Config::default() };
         let image = uexec_loader::image(&config)
             .ok_or(("--interp", io::Error::other("all of them together are too long")))?;
         memory_file("uexec-loader", &image, true).map_err(|e| ("putting the loader into memory", e))

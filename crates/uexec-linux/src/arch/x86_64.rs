@@ -272,6 +272,7 @@ pub(crate) mod nr {
     pub(crate) const FCNTL: u64 = 72;
     pub(crate) const MMAP: u64 = 9;
     pub(crate) const MPROTECT: u64 = 10;
+    pub(crate) const MINCORE: u64 = 27;
     pub(crate) const MUNMAP: u64 = 11;
     pub(crate) const RT_SIGACTION: u64 = 13;
     pub(crate) const RT_SIGPROCMASK: u64 = 14;
@@ -295,7 +296,6 @@ pub(crate) mod nr {
     pub(crate) const UNSHARE: u64 = 272;
     pub(crate) const RT_TGSIGQUEUEINFO: u64 = 297;
     pub(crate) const PROCESS_VM_READV: u64 = 310;
-    pub(crate) const PROCESS_VM_WRITEV: u64 = 311;
     pub(crate) const KCMP: u64 = 312;
     pub(crate) const SCHED_SETATTR: u64 = 314;
     pub(crate) const SCHED_GETATTR: u64 = 315;

@@ -185,15 +185,14 @@ pub(crate) fn read_memory(pid: i32, addr: u64, to: &mut [u8]) -> usize {
     result(unsafe { syscall6(nr::PROCESS_VM_READV, args) }).unwrap_or(0) as usize
 }
 
-/// Writes to memory of another process, which may be written there; fails when not all of it is.
-pub(crate) fn write_memory(pid: i32, addr: u64, from: &[u8]) -> Result<(), Errno> {
-    let local = [from.as_ptr() as u64, from.len() as u64];
-    let remote = [addr, from.len() as u64];
-    let (local, remote) = ((&raw const local) as u64, (&raw const remote) as u64);
-    let args = [pid as u64, local, 1, remote, 1, 0];
-    // SAFETY: reads two descriptions and `from.len()` bytes of this process.
-    let done = result(unsafe { syscall6(nr::PROCESS_VM_WRITEV, args) })?;
-    if done as usize == from.len() { Ok(()) } else { Err(Errno::EFAULT) }
+/// Writes to memory of a stopped thread, whatever protects it there; zeros fill the last word.
+pub(crate) fn write_memory(tid: i32, addr: u64, from: &[u8]) -> Result<(), Errno> {
+    const PTRACE_POKEDATA: u64 = 5;
+    for (i, bytes) in from.chunks(8).enumerate() {
+        let word = bytes.iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+        plain(nr::PTRACE, [PTRACE_POKEDATA, tid as u64, addr + i as u64 * 8, word, 0, 0])?;
+    }
+    Ok(())
 }
 
 /// Makes a copy of this process, as `fork(2)`: 0 in the child.

@@ -11,6 +11,7 @@ use super::Lowering;
 use crate::Difference;
 use crate::arch::{Kind, nr};
 use crate::ffi::{self, CAP_HEADER, RSEQ_LEN, RSEQ_SIG};
+use crate::host::Host;
 use crate::publish::{acceptable, mm_map};
 
 const PR_SET_DUMPABLE: u64 = 4;
@@ -28,6 +29,11 @@ const F_SETFD: u64 = 2;
 const F_SETFL: u64 = 4;
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 const CAP_CHECKPOINT_RESTORE: u64 = 1 << 40;
+
+/// Whether this process may say which file it has executed.
+pub(crate) fn may_set_exe(host: &Host) -> bool {
+    host.facts().creds.effective & (CAP_SYS_ADMIN | CAP_CHECKPOINT_RESTORE) != 0
+}
 
 impl Lowering<'_> {
     /// What the kernel would otherwise write to after it is gone.
@@ -82,8 +88,7 @@ impl Lowering<'_> {
         let with_exe = self.keep(&mm_map(&mm, auxv, size, exe as u32));
         let without = self.keep(&mm_map(&mm, auxv, size, u32::MAX));
         let call = |at| [PR_SET_MM, PR_SET_MM_MAP, at, PR_SET_MM_MAP_SIZE, 0, 0];
-        let caps = self.host.facts().creds.effective;
-        if caps & (CAP_SYS_ADMIN | CAP_CHECKPOINT_RESTORE) != 0 {
+        if may_set_exe(self.host) {
             self.push(Kind::CallOrElse, nr::PRCTL, call(with_exe));
         } else {
             self.differences.push(Difference::ExeLink);
