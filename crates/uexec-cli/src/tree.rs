@@ -21,7 +21,8 @@ use namespace::Tried;
 
 /// Moves this process to where the kernel starts uexec's loader for every native program.
 fn enter(interps: Interps) -> Tried {
-    let image = uexec_loader::image(&Config { interps, ..Config::default() })
+    let known = uexec_linux::Known::of(&mut uexec_linux::Host::new());
+    let image = uexec_loader::image(&Config { known, interps, ..Config::default() })
         .ok_or(("--interp", std::io::Error::other("all of them together are too long")))?;
     let loader = memory_file("uexec-loader", &image, true)
         .map_err(|e| ("putting the loader into memory", e))?;

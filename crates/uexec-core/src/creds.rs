@@ -122,7 +122,13 @@ pub(crate) fn decide(
     let mut new = ids(&old, file, nosuid);
     let suid_root = new.euid == 0 && new.uid != 0;
     let asks_sets = fcaps.is_some() || root(new.euid) || root(old.uid) || old.permitted != 0;
-    let (bounding, mut ambient) = if asks_sets { world.cap_sets() } else { (0, 0) };
+    // Where the rules have been applied already, all that is permitted comes from these sets.
+    let settled = old.settled && fcaps.is_none() && !ids_changed(world.facts(), &old, &new);
+    let (bounding, mut ambient) = match asks_sets {
+        true if settled => (old.permitted, old.permitted & old.inheritable),
+        true => world.cap_sets(),
+        false => (0, 0),
+    };
 
     // PIPE-41, PIPE-42.
     let mut effective = false;

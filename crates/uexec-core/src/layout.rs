@@ -150,6 +150,9 @@ fn pages(draw: u64, bits: u64) -> u64 {
 
 /// STK-4.
 fn stack_end(arch: &Arch, facts: &Facts, randomize: bool) -> u64 {
+    if let Some(end) = facts.stack_end.filter(|end| arch.is(&X86_64) && end % PAGE == 0) {
+        return end.min(arch.stack_top);
+    }
     if !randomize {
         return arch.stack_top;
     }

@@ -212,6 +212,9 @@ pub struct Creds {
     pub traced: bool,
     /// Working directory, root and umask are shared with another process.
     pub shares_fs: bool,
+    /// The kernel has just applied the rules of an exec to them, of a file without privileges:
+    /// for another such file they would come out the same, and need not be asked for in full.
+    pub settled: bool,
 }
 
 /// One mapping of the block that holds the vdso, low to high.
@@ -292,6 +295,12 @@ pub struct Facts {
     /// Where mappings of this process really end, when that was decided by the kernel and cannot
     /// be changed; `None` to use the kernel's formula.
     pub mmap_base: Option<u64>,
+    /// Mappings end there with the vdso, which is there already. An interpreter may lie above it, so
+    /// that the vdso is where it would be below it without being moved, if addresses are random.
+    pub vdso_stays: bool,
+    /// End of the stack the kernel has made for this process, where the program's can be, too;
+    /// `None` to draw one.
+    pub stack_end: Option<u64>,
     /// The draws.
     pub entropy: Entropy,
     /// The user is over `RLIMIT_NPROC` since a `setuid(2)` (PIPE-4).
@@ -324,6 +333,8 @@ impl Facts {
                 part("[vdso]", 2, Prot::READ | Prot::EXEC),
             ],
             mmap_base: None,
+            vdso_stays: false,
+            stack_end: None,
             entropy: Entropy::default(),
             nproc_exceeded: false,
         }

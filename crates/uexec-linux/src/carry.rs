@@ -11,7 +11,7 @@ use uexec_core::{Errno, ExecError, Plan};
 use crate::Difference;
 use crate::arch::{enter, nr, syscall6, trampoline};
 use crate::host::Host;
-use crate::lower::{CODE_LEN, Lowered, lower, room, vdso_len};
+use crate::lower::{CODE_LEN, Lowered, Room, lower, room, vdso_len};
 use crate::process::Caller;
 use crate::threads::Ending;
 
@@ -27,16 +27,20 @@ const MAP_FIXED_NOREPLACE: u64 = 0x10_0000;
 /// A plan with everything it needs in place. Dropping it undoes all of that.
 #[derive(Debug)]
 pub struct Prepared {
-    region: Region,
-    list: u64,
-    differences: Vec<Difference>,
+    /// Where the code is.
+    pub(crate) code: u64,
+    pub(crate) list: u64,
+    /// The memory of both, where it was made for this.
+    #[allow(dead_code, reason = "unmapped when dropped")]
+    pub(crate) region: Option<Region>,
+    pub(crate) differences: Vec<Difference>,
     /// Keeps the files open that the list maps.
-    host: Host,
+    pub(crate) host: Host,
 }
 
 /// Memory of ours, unmapped when dropped.
 #[derive(Debug)]
-struct Region {
+pub(crate) struct Region {
     addr: u64,
     len: u64,
 }
@@ -58,7 +62,7 @@ impl Region {
     ///
     /// Where memory must not be both (`PR_SET_MDWE(2const)`, security modules), the code is mapped
     /// from a file in memory.
-    fn new(addr: u64, len: u64, code: &[u8]) -> Result<Region, Errno> {
+    pub(crate) fn new(addr: u64, len: u64, code: &[u8]) -> Result<Region, Errno> {
         if code.len() as u64 > CODE_LEN || CODE_LEN > len {
             return Err(Errno::ENOMEM);
         }
@@ -129,14 +133,12 @@ fn places(step: u64) -> impl Iterator<Item = u64> {
 /// `ENOEXEC`-like reasons do not occur any more; only resources can be short (`ENOMEM`,
 /// `EMFILE`), or the plan dies ([`Plan::death`]) and is refused with that reason.
 pub fn prepare(plan: &Plan, mut host: Host, caller: &Caller) -> Result<Prepared, ExecError> {
-    if let Some(death) = &plan.death {
-        return Err(ExecError::new(death.clone(), plan.chain.clone(), plan.story.clone()));
-    }
+    refuse_dead(plan)?;
     let len = CODE_LEN + room(plan, &host, caller);
     let step = if plan.image.arch.class == Class::Elf32 { LOW_STEP } else { STEP };
     for base in places(step) {
         let end = base + len + vdso_len(&host) + PAGE;
-        if plan.vmas.iter().any(|v| v.start < end && base < v.end) {
+        if is_taken(plan, base, end) {
             continue;
         }
         let mut region = match Region::new(base, len, trampoline()) {
@@ -144,10 +146,25 @@ pub fn prepare(plan: &Plan, mut host: Host, caller: &Caller) -> Result<Prepared,
             Err(Errno::EEXIST) => continue,
             Err(errno) => return Err(ExecError::host("mmap", errno)),
         };
-        let Lowered { list, differences } = lower(plan, &mut host, caller, base, region.data())?;
-        return Ok(Prepared { region, list, differences, host });
+        let memory = region.data();
+        let room = Room { start: base, len, memory, stack: None, plan_stays: false };
+        let Lowered { list, differences } = lower(plan, &mut host, caller, room)?;
+        return Ok(Prepared { code: base, list, region: Some(region), differences, host });
     }
     Err(ExecError::host("finding room for the list of operations", Errno::ENOMEM))
+}
+
+/// A plan that would not survive its point of no return is not carried out.
+pub(crate) fn refuse_dead(plan: &Plan) -> Result<(), ExecError> {
+    match &plan.death {
+        Some(death) => Err(ExecError::new(death.clone(), plan.chain.clone(), plan.story.clone())),
+        None => Ok(()),
+    }
+}
+
+/// Whether the plan has something between these addresses.
+pub(crate) fn is_taken(plan: &Plan, start: u64, end: u64) -> bool {
+    plan.vmas.iter().any(|v| v.start < end && start < v.end)
 }
 
 impl Prepared {
@@ -161,7 +178,7 @@ impl Prepared {
     /// default action.
     pub(crate) fn ending(&self, defaults: u64) -> Ending {
         let keep = self.host.descriptors().collect();
-        Ending::new(self.region.addr, self.list, keep, self.host.rseq_len(), defaults)
+        Ending::new(self.code, self.list, keep, self.host.rseq_len(), defaults)
     }
 
     /// Replaces this process by the program. This is the point of no return: what fails from here
@@ -171,7 +188,7 @@ impl Prepared {
     /// The process must have no other thread, and must not share its memory with another process
     /// (as a `vfork(2)` child does): all memory is unmapped. Destructors do not run.
     pub unsafe fn commit(self) -> ! {
-        let (code, list) = (self.region.addr, self.list);
+        let (code, list) = (self.code, self.list);
         core::mem::forget(self);
         // SAFETY: `fill` has put the trampoline and a list that ends there; the caller gives the
         // process away.

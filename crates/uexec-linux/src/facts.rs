@@ -9,6 +9,7 @@ use uexec_core::abi::{TASK_SIZE_4LEVEL, at};
 use uexec_core::world::{Creds, Entropy, Facts, Limits};
 
 use crate::ffi;
+use crate::known::Known;
 use crate::maps::OwnMaps;
 
 /// What is known before anything is decided, and where this process's own vdso is.
@@ -19,14 +20,19 @@ pub(crate) struct Gathered {
     pub(crate) vdso_start: u64,
 }
 
-/// Asks the kernel.
-pub(crate) fn gather() -> Gathered {
+/// Asks the kernel, but for what is known; only for a program that has just been started can
+/// something be.
+pub(crate) fn gather(known: Option<&Known>) -> Gathered {
     let auxv = auxv();
     let get = |t: u64| auxv.iter().find(|p| p[0] == t).map(|p| p[1]);
-    let own = OwnMaps::ask(get(at::SYSINFO_EHDR).unwrap_or(0));
+    let vdso = get(at::SYSINFO_EHDR).unwrap_or(0);
+    let stack = get(at::RANDOM).unwrap_or(0);
+    let told = known.and_then(|k| k.maps(vdso, stack));
+    let vdso_ends = told.is_some();
+    let own = told.unwrap_or_else(|| OwnMaps::ask(vdso));
     let persona = ffi::personality();
     let facts = Facts {
-        kernel: kernel_version(),
+        kernel: known.map_or_else(kernel_version, |k| k.kernel),
         task_size: TASK_SIZE_4LEVEL,
         limits: limits(),
         personality: persona,
@@ -38,6 +44,8 @@ pub(crate) fn gather() -> Gathered {
         clktck: get(at::CLKTCK).unwrap_or(100),
         vdso: own.parts,
         mmap_base: own.mmap_base.filter(|_| !maybe_bottom_up(persona, own.vdso_start)),
+        vdso_stays: vdso_ends,
+        stack_end: None,
         entropy: random_entropy(),
         nproc_exceeded: false,
     };
@@ -125,6 +133,7 @@ fn creds() -> Creds {
         no_new_privs: ffi::prctl(PR_GET_NO_NEW_PRIVS, 0, 0) == Ok(1),
         traced: false,
         shares_fs: false,
+        settled: false,
     }
 }
 

@@ -12,6 +12,7 @@ use uexec_core::Errno;
 use crate::arch::{nr, syscall6};
 
 pub(crate) mod ia32;
+pub(crate) mod pass_on;
 pub(crate) mod schedule;
 pub(crate) mod thread;
 pub(crate) mod tracer;
@@ -259,6 +260,14 @@ pub(crate) fn vdso_code(addr: u64, len: u64) -> Option<&'static [u8]> {
     // SAFETY: the kernel maps the vdso readable at the address it gave in AT_SYSINFO_EHDR, so
     // long as it says; the bytes are never written.
     Some(unsafe { core::slice::from_raw_parts(addr as *const u8, len as usize) })
+}
+
+/// Whether the page at `addr` belongs to some mapping.
+pub(crate) fn is_mapped(addr: u64) -> bool {
+    let mut resident = [0u8; 1];
+    let args = [addr, 4096, resident.as_mut_ptr() as u64, 0, 0, 0];
+    // SAFETY: stores one byte, for one page, in the live array.
+    result(unsafe { syscall6(nr::MINCORE, args) }).is_ok()
 }
 
 /// Whether the vdso's code is sealed (`mseal(2)`, done by the kernel itself where it is built so):

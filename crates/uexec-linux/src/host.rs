@@ -18,7 +18,9 @@ use uexec_core::{Errno, Facts};
 
 use crate::facts;
 use crate::ffi::{self, RSEQ_LEN, errno};
+use crate::gadget::{Exit, find_exit};
 use crate::ia32;
+use crate::known::Known;
 use crate::procfs::read_number;
 
 /// Answers from the running kernel, for this process.
@@ -33,6 +35,8 @@ pub struct Host {
     kept: usize,
     caps: OnceCell<(u64, u64)>,
     ia32: OnceCell<Result<ia32::Known, &'static str>>,
+    /// The way out through the vdso.
+    exit: OnceCell<Option<Exit>>,
     /// The layout was asked to lie elsewhere than where the kernel maps for this process.
     moved: bool,
     /// Where all paths start, instead of this process's root.
@@ -70,7 +74,21 @@ impl Host {
     /// Asks the kernel for everything that is known beforehand.
     #[must_use]
     pub fn new() -> Host {
-        let gathered = facts::gather();
+        Host::of(facts::gather(None))
+    }
+
+    /// A host for a program that the kernel has just started, and that has done nothing yet: what
+    /// is known beforehand is not asked for.
+    #[must_use]
+    pub fn just_started(known: &Known) -> Host {
+        let mut host = Host::of(facts::gather(Some(known)));
+        host.exit.get_or_init(|| known.exit);
+        host.learn(Sysctl::MmapMinAddr, known.mmap_min_addr);
+        host.learn(Sysctl::MmapRndBits, known.mmap_rnd_bits);
+        host
+    }
+
+    fn of(gathered: facts::Gathered) -> Host {
         Host {
             own_base: gathered.facts.mmap_base,
             facts: gathered.facts,
@@ -79,6 +97,7 @@ impl Host {
             kept: 0,
             caps: OnceCell::new(),
             ia32: OnceCell::new(),
+            exit: OnceCell::new(),
             moved: false,
             executed: false,
             root: None,
@@ -98,6 +117,7 @@ impl Host {
             kept: 0,
             caps: OnceCell::new(),
             ia32: self.ia32.clone(),
+            exit: self.exit.clone(),
             root: self.root.as_ref().and_then(|r| r.try_clone().ok()),
             settings: self.settings,
             moved: false,
@@ -157,6 +177,17 @@ impl Host {
         self.executed = true;
     }
 
+    /// The kernel has just executed this program, another than the one to be planned: an exec's rules
+    /// have been applied to the credentials.
+    pub fn just_executed(&mut self) {
+        self.facts.creds.settled = true;
+    }
+
+    /// The program's stack is to end where the one of this program does, which the kernel has placed.
+    pub fn stack_ends_at(&mut self, end: u64) {
+        self.facts.stack_end = Some(end);
+    }
+
     /// Takes a kernel setting for known.
     pub fn learn(&mut self, which: Sysctl, value: u64) {
         if let Some(known) = self.settings.get_mut(which as usize) {
@@ -182,6 +213,15 @@ impl Host {
     /// What is known of i386 programs.
     pub(crate) fn known_ia32(&self) -> &Result<ia32::Known, &'static str> {
         self.ia32.get_or_init(|| ia32::ask(&self.facts.vdso, self.vdso_start))
+    }
+
+    /// The last instructions, in this process's vdso.
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        *self.exit.get_or_init(|| {
+            let len: u64 = self.facts.vdso.iter().map(|p| p.len).sum();
+            let code = self.facts.vdso.last()?.len;
+            find_exit(ffi::vdso_code((self.vdso_start + len).checked_sub(code)?, code)?)
+        })
     }
 
     /// How long the area is that glibc registers for restartable sequences: what the kernel's

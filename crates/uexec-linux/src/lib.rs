@@ -22,11 +22,14 @@ mod facts;
 #[allow(unsafe_code, reason = "system calls that rustix does not have")]
 mod ffi;
 mod gadget;
+#[allow(unsafe_code, reason = "the memory of a program that stays until its last step")]
+mod home;
 mod host;
 mod ia32;
 mod inherit;
 #[allow(unsafe_code, reason = "gives the process away")]
 mod kernel;
+mod known;
 #[allow(unsafe_code, reason = "closes descriptors and resets signals by their number")]
 mod leave;
 mod lower;
@@ -49,8 +52,10 @@ pub use create::{Created, Start, clone_facts, create};
 pub use difference::Difference;
 pub use dump::core_dump;
 pub use ffi::is_cloexec;
+pub use home::{Home, prepare_at};
 pub use host::Host;
 pub use kernel::exec_by_kernel;
+pub use known::Known;
 pub use process::Caller;
 pub use shlib::load_shlib;
 pub use uexec_core as core;

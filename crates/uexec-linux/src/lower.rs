@@ -15,11 +15,13 @@ use crate::Difference;
 use crate::arch::ia32::{DS32, Frame32, nr32};
 use crate::arch::{Frame, Kind, MicroOp, nr};
 use crate::ffi;
-use crate::gadget::{Exit, find_exit};
+use crate::gadget::Exit;
 use crate::host::Host;
 use crate::process::Caller;
 
 mod attributes;
+
+pub(crate) use attributes::may_set_exe;
 
 const MAP_PRIVATE: u64 = 2;
 const MAP_FIXED: u64 = 0x10;
@@ -67,14 +69,36 @@ pub(crate) fn vdso_len(host: &Host) -> u64 {
     host.facts().vdso.iter().map(|p| p.len).sum()
 }
 
+/// Memory that is there until the last step.
+pub(crate) struct Room<'a> {
+    /// Where it starts, and its length: what the last step unmaps. Behind it lie as many bytes as
+    /// the vdso block has that the plan does not map.
+    pub(crate) start: u64,
+    pub(crate) len: u64,
+    /// For the operations, then for what they point to.
+    pub(crate) memory: &'a mut [u8],
+    /// The stack that the kernel has made, if the plan has one at the same place.
+    pub(crate) stack: Option<OwnStack>,
+    /// What the plan holds is not changed or freed any more; where it lies within the room, it is
+    /// copied to the program from there.
+    pub(crate) plan_stays: bool,
+}
+
+/// A stack that stays where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OwnStack {
+    /// Where it begins; lower parts of the mapping go.
+    pub(crate) start: u64,
+    /// From here on something has been written to it.
+    pub(crate) touched: u64,
+    pub(crate) end: u64,
+}
+
 struct Lowering<'a> {
     plan: &'a Plan,
     host: &'a mut Host,
     caller: &'a Caller,
-    /// Where the region starts.
-    base: u64,
-    /// The region behind the code page: first the operations, then what they point to.
-    memory: &'a mut [u8],
+    room: Room<'a>,
     /// Where the next operation goes.
     op_at: usize,
     /// Where operations must end.
@@ -84,34 +108,32 @@ struct Lowering<'a> {
     differences: Vec<Difference>,
 }
 
-/// Lowers a plan into a region at `base`, whose bytes behind the code page are `memory`. Behind
-/// the region lie as many bytes as the vdso block has that the plan does not map.
+/// Lowers a plan into this room.
 pub(crate) fn lower(
     plan: &Plan,
     host: &mut Host,
     caller: &Caller,
-    base: u64,
-    memory: &mut [u8],
+    room: Room<'_>,
 ) -> Result<Lowered, ExecError> {
     let op_end = list_room(plan, host, caller);
-    let end = base + CODE_LEN + memory.len() as u64;
-    let len = end - base + vdso_len(host);
+    let end = room.start + room.len;
+    let len = room.len + vdso_len(host);
+    let list = room.memory.as_ptr() as u64;
     let mut this = Lowering {
         plan,
         host,
         caller,
-        base,
-        memory,
+        room,
         op_at: 0,
         op_end,
         data_at: op_end,
         differences: Vec::new(),
     };
     this.run(end, len)?;
-    if this.op_at > this.op_end || this.data_at > this.memory.len() {
+    if this.op_at > this.op_end || this.data_at > this.room.memory.len() {
         return Err(ExecError::host("building the list of operations", Errno::ENOMEM));
     }
-    Ok(Lowered { list: base + CODE_LEN, differences: this.differences })
+    Ok(Lowered { list, differences: this.differences })
 }
 
 impl Lowering<'_> {
@@ -120,7 +142,7 @@ impl Lowering<'_> {
         let op = MicroOp::new(kind, args);
         let to = self.op_at + size_of::<MicroOp>();
         if to <= self.op_end
-            && let Some(slot) = self.memory.get_mut(self.op_at..to)
+            && let Some(slot) = self.room.memory.get_mut(self.op_at..to)
         {
             slot.copy_from_slice(op.bytes());
         }
@@ -144,14 +166,14 @@ impl Lowering<'_> {
         self.may(nr::PRCTL, [option, a, b, 0, 0, 0]);
     }
 
-    /// Keeps bytes in the region; returns their address there.
+    /// Keeps bytes in the room; returns their address there.
     fn keep(&mut self, bytes: &[u8]) -> u64 {
         let from = self.data_at.next_multiple_of(16);
         self.data_at = from + bytes.len();
-        if let Some(slot) = self.memory.get_mut(from..self.data_at) {
+        if let Some(slot) = self.room.memory.get_mut(from..self.data_at) {
             slot.copy_from_slice(bytes);
         }
-        self.base + CODE_LEN + from as u64
+        self.room.memory.as_ptr() as u64 + from as u64
     }
 
     fn keep_words(&mut self, words: &[u64]) -> u64 {
@@ -170,7 +192,9 @@ impl Lowering<'_> {
         // Before anything is moved: a caller with as many mappings as `vm.max_map_count` allows
         // could not move one.
         let vdso_len = self.vdso_target().map_or(0, |_| vdso_len(self.host));
-        self.unmap_all_but(&[(self.base, len), (self.host.vdso_start(), vdso_len)]);
+        let stack = self.room.stack.map_or((0, 0), |s| (s.start, s.end - s.start));
+        let vdso = (self.host.vdso_start(), vdso_len);
+        self.unmap_all_but(&[(self.room.start, len), vdso, stack]);
         let vdso = self.move_vdso_out(parking);
         self.reset_signals();
         for op in &self.plan.ops {
@@ -210,7 +234,12 @@ impl Lowering<'_> {
     }
 
     fn move_vdso(&mut self, from: u64, to: u64) {
-        let lens: Vec<u64> = self.host.facts().vdso.iter().map(|p| p.len).collect();
+        let facts = self.host.facts();
+        // Since 6.17 several mappings can be moved at once.
+        let lens: Vec<u64> = match facts.since(6, 17) {
+            true => vec![vdso_len(self.host)],
+            false => facts.vdso.iter().map(|p| p.len).collect(),
+        };
         let mut offset = 0;
         for len in lens {
             self.must(nr::MREMAP, [from + offset, len, len, MREMAP_TO, to + offset, 0]);
@@ -244,7 +273,9 @@ impl Lowering<'_> {
             from = from.max(start + len);
         }
         let end = self.host.facts().task_size;
-        self.must(nr::MUNMAP, [from, end - from, 0, 0, 0, 0]);
+        if end > from {
+            self.must(nr::MUNMAP, [from, end - from, 0, 0, 0, 0]);
+        }
         // Page 0 may be sealed (MMAP_PAGE_ZERO); then it stays, as it would.
         self.may(nr::MUNMAP, [0, PAGE, 0, 0, 0, 0]);
         if !self.caller.fresh {
@@ -288,6 +319,10 @@ impl Lowering<'_> {
             Op::Zero { addr, len } => {
                 self.push_op(Kind::Zero, [*addr, *len, 0, 0, 0, 0, 0]);
             }
+            Op::Copy { addr, bytes } if self.stays(bytes) => {
+                let args = [*addr, bytes.as_ptr() as u64, bytes.len() as u64, 0, 0, 0, 0];
+                self.push_op(Kind::Copy, args);
+            }
             Op::Copy { addr, bytes } => self.copy(*addr, bytes),
             Op::MapVdso { addr } if self.is_ia32() => {
                 self.must(nr::ARCH_PRCTL, [ARCH_MAP_VDSO_32, *addr, 0, 0, 0, 0]);
@@ -306,6 +341,13 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    /// Whether bytes of the plan are still there when they are copied.
+    fn stays(&self, bytes: &[u8]) -> bool {
+        let at = bytes.as_ptr() as u64;
+        let end = self.room.start + self.room.len;
+        self.room.plan_stays && self.room.start <= at && at + bytes.len() as u64 <= end
+    }
+
     fn copy(&mut self, addr: u64, bytes: &[u8]) {
         let from = self.keep(bytes);
         let args = [addr, from, bytes.len() as u64, 0, 0, 0, 0];
@@ -320,6 +362,10 @@ impl Lowering<'_> {
         backing: &Backing,
         grows_down: bool,
     ) -> Result<(), ExecError> {
+        if let Some(own) = self.room.stack.filter(|own| grows_down && own.start == addr) {
+            self.push_op(Kind::Zero, [own.touched, own.end - own.touched, 0, 0, 0, 0, 0]);
+            return Ok(());
+        }
         let mut flags = MAP_PRIVATE | MAP_FIXED;
         if grows_down {
             flags |= MAP_GROWSDOWN;
@@ -357,7 +403,7 @@ impl Lowering<'_> {
                 let sp = registers.rsp - 8 - exit.skip;
                 self.copy(registers.rsp - 8, &registers.rip.to_le_bytes());
                 let rbp = exit.rbp.map_or(0, |add| sp + add);
-                let call = [nr::MUNMAP, self.base, len];
+                let call = [nr::MUNMAP, self.room.start, len];
                 Frame::new(vdso + exit.offset as u64, sp, rbp, call, self.caller.mask)
             }
             None => {
@@ -369,12 +415,13 @@ impl Lowering<'_> {
         if self.differences.contains(&Difference::Leftover) {
             // What stays lies where anybody can guess: it must neither tell secrets (the random
             // bytes and the environment are copied from here) nor be written to.
-            let data = self.base + CODE_LEN + self.op_end as u64;
+            let list = self.room.memory.as_ptr() as u64;
+            let data = list + self.op_end as u64;
             self.push_op(Kind::Zero, [data, at - data, 0, 0, 0, 0, 0]);
             let (read, exec) = (Prot::READ.bits(), (Prot::READ | Prot::EXEC).bits());
-            let len = self.memory.len() as u64;
-            self.may(nr::MPROTECT, [self.base + CODE_LEN, len, read.into(), 0, 0, 0]);
-            self.may(nr::MPROTECT, [self.base, CODE_LEN, exec.into(), 0, 0, 0]);
+            let len = self.room.memory.len() as u64;
+            self.may(nr::MPROTECT, [list, len, read.into(), 0, 0, 0]);
+            self.may(nr::MPROTECT, [self.room.start, CODE_LEN, exec.into(), 0, 0, 0]);
         }
         self.push_op(Kind::End, [at, selector, 0, 0, 0, 0, 0]);
     }
@@ -402,15 +449,11 @@ impl Lowering<'_> {
         bytes.extend_from_slice(frame.bytes().get(4..).unwrap_or_default());
         let esp = (rsp - bytes.len() as u64) & !3;
         self.copy(esp, &bytes);
-        Frame::ia32(vdso + exit.call, esp, [nr32::MUNMAP, self.base, len], u64::MAX)
+        Frame::ia32(vdso + exit.call, esp, [nr32::MUNMAP, self.room.start, len], u64::MAX)
     }
 
     /// The exit sequence and the address of the vdso's code in the new layout.
     fn exit(&self) -> Option<(u64, Exit)> {
-        let code = self.host.facts().vdso.last()?;
-        let now = self.host.vdso_start() + vdso_len(self.host) - code.len;
-        let then = self.plan.auxv.get(at::SYSINFO_EHDR)?;
-        let exit = find_exit(ffi::vdso_code(now, code.len)?)?;
-        Some((then, exit))
+        Some((self.plan.auxv.get(at::SYSINFO_EHDR)?, self.host.exit()?))
     }
 }

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use uexec_core::binfmt::misc::{Misc, parse};
 use uexec_core::{ALL_FORMATS, KERNEL_FORMATS, Registry};
+use uexec_linux::Known;
 
 /// Where the pages begin with this, nobody has written to them.
 pub const MAGIC: [u8; 32] = *b"\0uexec-loader: what it is told\0\0";
@@ -53,6 +54,8 @@ pub fn rule(name: &str, interpreter: &str) -> String {
 /// What a loader is told.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Config {
+    /// What it need not ask the kernel for.
+    pub known: Option<Known>,
     /// Program interpreters to be used in place of others: old, new.
     pub interps: Vec<(Vec<u8>, Vec<u8>)>,
     /// Rules in the syntax of `binfmt_misc`, oldest first.
@@ -66,15 +69,20 @@ impl Config {
     ///
     /// ```
     /// use uexec_loader::config::Config;
+    /// use uexec_linux::{Host, Known};
+    /// let known = Known::of(&mut Host::new());
     /// let interps = vec![(b"/old".to_vec(), b"/new".to_vec())];
     /// let rules = vec![b":x:E::x::/bin/x:".to_vec()];
-    /// let config = Config { interps, rules, lost_formats: true };
+    /// let config = Config { known, interps, rules, lost_formats: true };
     /// assert_eq!(Config::decode(&config.encode().unwrap()), config);
     /// assert_eq!(Config::decode(&[0; 64]), Config::default());
     /// ```
     #[must_use]
     pub fn encode(&self) -> Option<Vec<u8>> {
         let mut out = Vec::new();
+        let known = self.known.as_ref().map(Known::encode).unwrap_or_default();
+        out.extend(u16::try_from(known.len()).ok()?.to_le_bytes());
+        out.extend(known);
         let mut list = |texts: &mut dyn Iterator<Item = &Vec<u8>>| {
             for text in texts {
                 // Nothing is as long as 0: that ends the list.
@@ -94,16 +102,17 @@ impl Config {
     /// Reads it; what cannot be read is not there.
     #[must_use]
     pub fn decode(mut bytes: &[u8]) -> Config {
-        let mut text = || {
+        let mut next = || {
             let (len, rest) = bytes.split_first_chunk::<2>()?;
-            let len = usize::from(u16::from_le_bytes(*len));
-            let found = rest.get(..len)?;
-            bytes = rest.get(len..)?;
-            (len > 0).then(|| found.to_vec())
+            let (found, rest) = rest.split_at_checked(u16::from_le_bytes(*len).into())?;
+            bytes = rest;
+            Some(found)
         };
+        let known = next().and_then(Known::decode);
+        let mut text = || next().filter(|t| !t.is_empty()).map(<[u8]>::to_vec);
         let interps = core::iter::from_fn(|| Some((text()?, text()?))).collect();
         let rules = core::iter::from_fn(&mut text).collect();
-        Config { interps, rules, lost_formats: bytes.first() == Some(&1) }
+        Config { known, interps, rules, lost_formats: bytes.first() == Some(&1) }
     }
 
     /// The rules as an instance; what is none is passed over.

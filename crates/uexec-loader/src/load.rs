@@ -1,6 +1,7 @@
 //! What the program does: reads how it was started, plans, prepares. The last step, which replaces
 //! it, is left to its entry.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -8,7 +9,7 @@ use alloc::vec::Vec;
 use uexec_core::abi::at;
 use uexec_core::world::{At, Sysctl};
 use uexec_core::{Errno, Exec, ExecError, Handover, Privileges, Stage, flags, plan};
-use uexec_linux::{Caller, Host, Prepared, prepare, spawn};
+use uexec_linux::{Caller, Home, Host, Prepared, prepare_at, spawn};
 
 use crate::config::Config;
 
@@ -23,6 +24,8 @@ pub struct Start {
     pub auxv: Vec<(u64, u64)>,
     /// What `AT_EXECFN` points to.
     pub execfn: Vec<u8>,
+    /// Where that is.
+    pub execfn_at: u64,
 }
 
 impl Start {
@@ -45,8 +48,18 @@ pub enum Failed {
 ///
 /// # Errors
 /// See [`Failed`].
-pub fn load(start: Start, config: Config, random_break: bool) -> Result<Prepared, Failed> {
-    let mut host = Host::new();
+///
+/// # Safety
+/// `home` must be this program's, which must have been started by the kernel, and have done nothing
+/// but to map memory where there was room.
+pub unsafe fn load(
+    start: Start,
+    config: Config,
+    random_break: bool,
+    home: Home,
+) -> Result<Prepared, Failed> {
+    let mut host = config.known.as_ref().map_or_else(Host::new, Host::just_started);
+    host.stack_ends_at(home.stack.end);
     if random_break {
         host.learn(Sysctl::RandomizeVaSpace, 2);
     }
@@ -57,6 +70,7 @@ pub fn load(start: Start, config: Config, random_break: bool) -> Result<Prepared
             handed_over(start, fd as i32)
         }
         None => {
+            host.just_executed();
             report = report_to(&start);
             directly(start)?
         }
@@ -76,7 +90,11 @@ pub fn load(start: Start, config: Config, random_break: bool) -> Result<Prepared
     if plan.death.is_some() {
         return Err(Failed::Death);
     }
-    prepare(&plan, host, &Caller::bare().closing(close).closing(report)).map_err(fail)
+    let caller = Caller::bare().closing(close).closing(report);
+    // It is needed until all of this program is gone.
+    let plan = Box::leak(Box::new(plan));
+    // SAFETY: the caller's promise.
+    unsafe { prepare_at(home, plan, host, &caller) }.map_err(fail)
 }
 
 /// An exec that the kernel has done for the most part: MISC-25, MISC-26, MISC-31.

@@ -12,6 +12,7 @@ use core::ffi::{CStr, c_char};
 
 use uexec_core::abi::at;
 use uexec_early::{Bump, quit};
+use uexec_linux::Home;
 use uexec_loader::config::{Config, LEN, MAGIC};
 use uexec_loader::load::{Failed, Start, load};
 
@@ -53,8 +54,8 @@ global_asm!(
 
 const STACK_LEN: usize = 128 << 10;
 /// How much of it is used, usually; the allocator's arena follows.
-const STACK_TOUCHED: usize = 5 * 4096;
-const ARENA_TOUCHED: usize = 4 * 4096;
+const STACK_TOUCHED: usize = 3 * 4096;
+const ARENA_TOUCHED: usize = 5 * 4096;
 
 #[repr(align(4096))]
 struct Stack(#[allow(dead_code, reason = "only `rsp` points there")] UnsafeCell<[u8; STACK_LEN]>);
@@ -84,7 +85,10 @@ extern "C" fn main(stack: *const usize) -> ! {
     MEMORY.open();
     // SAFETY: called once, with the stack as the kernel built it.
     let start = unsafe { read(stack) };
-    match load(start, config(), has_random_break()) {
+    let home = home(stack as u64, &start);
+    // SAFETY: the kernel has just started this program; nothing has been mapped since but by its
+    // allocator, where there was room.
+    match unsafe { load(start, config(), has_random_break(), home) } {
         // SAFETY: the kernel has just started this process: one thread, an own address space.
         Ok(prepared) => unsafe { prepared.commit() },
         Err(Failed::Death) => uexec_linux::die(),
@@ -93,8 +97,32 @@ extern "C" fn main(stack: *const usize) -> ! {
 }
 
 unsafe extern "C" {
-    /// Where the image ends.
+    /// Where the image begins, its zeroes begin, and all ends.
+    static image_start: u8;
+    static zeroes: u8;
     static bss_end: u8;
+}
+
+/// Room for the list of operations: enough for a program with a common environment.
+const LIST_LEN: usize = 32 << 10;
+
+#[repr(align(4096))]
+struct List(UnsafeCell<[u8; LIST_LEN]>);
+
+// SAFETY: there is one thread, and `home` hands the memory out once.
+unsafe impl Sync for List {}
+
+static LIST: List = List(UnsafeCell::new([0; LIST_LEN]));
+
+/// The memory of this program. Called once.
+fn home(stack: u64, start: &Start) -> Home {
+    let image = (&raw const image_start) as u64..(&raw const bss_end) as u64;
+    // SAFETY: handed out once, see above.
+    let list = unsafe { &mut *LIST.0.get() };
+    // The name of what is executed is the last string; one more word is the stack's end (STK-8).
+    let end = start.execfn_at + start.execfn.len() as u64 + 1 + 8;
+    let zeroes_at = (&raw const zeroes) as u64;
+    Home { image, zeroes: zeroes_at, list, stack: stack & !4095..end }
 }
 
 /// Whether the break was placed at random: the kernel does so where all addresses are random. That
@@ -138,6 +166,7 @@ unsafe fn read(stack: *const usize) -> Start {
     while word(i) != 0 {
         start.auxv.push((word(i) as u64, word(i + 1) as u64));
         if word(i) as u64 == at::EXECFN {
+            start.execfn_at = word(i + 1) as u64;
             start.execfn = text(word(i + 1));
         }
         i += 2;

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use uexec_core::{ALL_FORMATS, KERNEL_FORMATS, Registry};
 use uexec_linux::spawn::Loader;
+use uexec_linux::{Host, Known};
 use uexec_loader::config::Config;
 
 use crate::error::SpawnError;
@@ -28,16 +29,14 @@ impl Formats {
 
     /// The loader that knows them, as a program.
     pub(crate) fn image(self) -> &'static [u8] {
-        static TOLD: OnceLock<Vec<u8>> = OnceLock::new();
-        let told = || {
-            let config = Config { lost_formats: true, ..Config::default() };
-            // One bit fits.
+        static TOLD: [OnceLock<Vec<u8>>; 2] = [const { OnceLock::new() }; 2];
+        let lost_formats = self == Formats::All;
+        TOLD[usize::from(lost_formats)].get_or_init(|| {
+            let known = Known::of(&mut Host::new());
+            let config = Config { known, lost_formats, ..Config::default() };
+            // That little fits.
             uexec_loader::image(&config).unwrap_or_else(|| uexec_loader::IMAGE.to_vec())
-        };
-        match self {
-            Formats::Kernel => uexec_loader::IMAGE,
-            Formats::All => TOLD.get_or_init(told),
-        }
+        })
     }
 
     /// What it knows besides scripts and ELF.

@@ -272,6 +272,7 @@ pub(crate) mod nr {
     pub(crate) const FCNTL: u64 = 72;
     pub(crate) const MMAP: u64 = 9;
     pub(crate) const MPROTECT: u64 = 10;
+    pub(crate) const MINCORE: u64 = 27;
     pub(crate) const MUNMAP: u64 = 11;
     pub(crate) const RT_SIGACTION: u64 = 13;
     pub(crate) const RT_SIGPROCMASK: u64 = 14;

@@ -11,6 +11,7 @@ use super::Lowering;
 use crate::Difference;
 use crate::arch::{Kind, nr};
 use crate::ffi::{self, CAP_HEADER, RSEQ_LEN, RSEQ_SIG};
+use crate::host::Host;
 use crate::publish::{acceptable, mm_map};
 
 const PR_SET_DUMPABLE: u64 = 4;
@@ -29,6 +30,11 @@ const F_SETFL: u64 = 4;
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 const CAP_CHECKPOINT_RESTORE: u64 = 1 << 40;
 
+/// Whether this process may say which file it has executed.
+pub(crate) fn may_set_exe(host: &Host) -> bool {
+    host.facts().creds.effective & (CAP_SYS_ADMIN | CAP_CHECKPOINT_RESTORE) != 0
+}
+
 impl Lowering<'_> {
     /// What the kernel would otherwise write to after it is gone.
     pub(super) fn drop_registrations(&mut self) {
@@ -42,8 +48,10 @@ impl Lowering<'_> {
                 self.may(nr::RSEQ, drop(RSEQ_LEN));
             }
         }
-        self.may(nr::SET_ROBUST_LIST, [0, 24, 0, 0, 0, 0]);
-        self.may(nr::SET_TID_ADDRESS, [0; 6]);
+        if !self.caller.bare {
+            self.may(nr::SET_ROBUST_LIST, [0, 24, 0, 0, 0, 0]);
+            self.may(nr::SET_TID_ADDRESS, [0; 6]);
+        }
         if !self.caller.fresh {
             self.prctl(PR_SET_SYSCALL_USER_DISPATCH, 0, 0);
         }
@@ -82,8 +90,7 @@ impl Lowering<'_> {
         let with_exe = self.keep(&mm_map(&mm, auxv, size, exe as u32));
         let without = self.keep(&mm_map(&mm, auxv, size, u32::MAX));
         let call = |at| [PR_SET_MM, PR_SET_MM_MAP, at, PR_SET_MM_MAP_SIZE, 0, 0];
-        let caps = self.host.facts().creds.effective;
-        if caps & (CAP_SYS_ADMIN | CAP_CHECKPOINT_RESTORE) != 0 {
+        if may_set_exe(self.host) {
             self.push(Kind::CallOrElse, nr::PRCTL, call(with_exe));
         } else {
             self.differences.push(Difference::ExeLink);
@@ -147,12 +154,16 @@ impl Lowering<'_> {
                 self.prctl(PR_SET_DUMPABLE, u64::from(*value == 1), 0);
             }
         }
-        if self.caller.inherited.is_some() || ffi::personality() != self.plan.personality {
+        let persona =
+            if self.caller.bare { self.host.facts().personality } else { ffi::personality() };
+        if self.caller.inherited.is_some() || persona != self.plan.personality {
             self.may(nr::PERSONALITY, [self.plan.personality.into(), 0, 0, 0, 0, 0]);
         }
         self.descriptors()?;
-        self.may(nr::ARCH_PRCTL, [ARCH_SET_FS, 0, 0, 0, 0, 0]);
-        self.may(nr::ARCH_PRCTL, [ARCH_SET_GS, 0, 0, 0, 0, 0]);
+        if !self.caller.bare {
+            self.may(nr::ARCH_PRCTL, [ARCH_SET_FS, 0, 0, 0, 0, 0]);
+            self.may(nr::ARCH_PRCTL, [ARCH_SET_GS, 0, 0, 0, 0, 0]);
+        }
         Ok(())
     }
 
