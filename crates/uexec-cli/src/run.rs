@@ -19,17 +19,16 @@ use crate::{OWN_FAILURE, report, userns};
 
 /// Runs the program; returns an exit status only when it could not be started.
 pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
-    if args.tree {
-        return crate::tree::run(args, envp);
-    }
+    // A tree enters its namespace as the child: cores are kept by who was there before.
     if args.userns
+        && !args.tree
         && let Err(error) = userns::enter()
     {
         report::say(format_args!("no own user namespace: {error}"));
         return OWN_FAILURE;
     }
     if let Some(dir) = args.core.take() {
-        match crate::core::watch::fork(&dir, false) {
+        match crate::core::watch::fork(&dir, args.tree) {
             Ok(None) => {}
             Ok(Some(status)) => return status,
             Err(error) => {
@@ -37,6 +36,9 @@ pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
                 return OWN_FAILURE;
             }
         }
+    }
+    if args.tree {
+        return crate::tree::run(args, envp);
     }
     let argv = std::mem::take(&mut args.program);
     let name = argv.first().cloned().unwrap_or_default();

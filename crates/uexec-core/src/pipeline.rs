@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::abi::{COMM_LEN, PAGE, STK_LIM, personality};
+use crate::abi::{COMM_LEN, PAGE, PMD_SIZE, STK_LIM, personality};
 use crate::arch::{Arch, X86_64};
 use crate::args::ArgArea;
 use crate::auxv::{Auxv, AuxvInput};
@@ -17,7 +17,7 @@ use crate::mm::{Backing, Mm, Place, Prot, Vma};
 use crate::plan::{MmFields, Op, Plan, Registers};
 use crate::stack::{self, Stack};
 use crate::story::{Shown, Story, tell};
-use crate::world::{Sysctl, VdsoPart, World};
+use crate::world::{Facts, Sysctl, VdsoPart, World};
 
 /// Decides what `execveat(2)` would do with this program.
 ///
@@ -267,7 +267,8 @@ impl<'w> Layouter<'w> {
         let arch = plan.image.arch;
         let own = OwnLayout::of(arch, *world);
         let (persona, limit) = (plan.personality, *stack_limit);
-        let given = own.mmap_base;
+        let given =
+            own.mmap_base.map(|base| base + room_above(&plan.image, persona, world.facts()));
         let mut layout = Layout::decide(*world, story, arch, persona, limit, raw_io, given);
         if plan.image.aout.is_some() {
             layout.unmoved(world.facts());
@@ -437,6 +438,18 @@ impl OwnLayout {
         let sysinfo = arch.sysinfo.then_some(ia32.sysinfo);
         OwnLayout { mmap_base: ia32.mmap_base, vdso: ia32.vdso, sysinfo }
     }
+}
+
+/// How far above the vdso mappings end so that it can stay: what the interpreter takes. Large ones
+/// are aligned in ways of their own (ELF-48).
+fn room_above(image: &Image, persona: u32, facts: &Facts) -> u64 {
+    let fixed = persona & personality::ADDR_NO_RANDOMIZE != 0 || !image.arch.is(&X86_64);
+    let size = match &image.interp {
+        Some(interp) if facts.vdso_stays && !fixed && interp.is_dyn() => interp.total_size(),
+        _ => return 0,
+    };
+    // The kernel keeps at least 128 MiB free for the stack there.
+    size.checked_next_multiple_of(PAGE).filter(|size| *size < PMD_SIZE).unwrap_or(0)
 }
 
 /// STK-36: one free search for the whole block.

@@ -295,6 +295,9 @@ pub struct Facts {
     /// Where mappings of this process really end, when that was decided by the kernel and cannot
     /// be changed; `None` to use the kernel's formula.
     pub mmap_base: Option<u64>,
+    /// Mappings end there with the vdso, which is there already. An interpreter may lie above it, so
+    /// that the vdso is where it would be below it without being moved, if addresses are random.
+    pub vdso_stays: bool,
     /// End of the stack the kernel has made for this process, where the program's can be, too;
     /// `None` to draw one.
     pub stack_end: Option<u64>,
@@ -330,6 +333,7 @@ impl Facts {
                 part("[vdso]", 2, Prot::READ | Prot::EXEC),
             ],
             mmap_base: None,
+            vdso_stays: false,
             stack_end: None,
             entropy: Entropy::default(),
             nproc_exceeded: false,

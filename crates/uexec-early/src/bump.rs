@@ -14,7 +14,6 @@ const ARENA: usize = 64 << 10;
 const CHUNK: usize = 1 << 20;
 const PAGE: usize = 4096;
 
-#[repr(align(4096))]
 struct Arena(UnsafeCell<[u8; ARENA]>);
 
 // SAFETY: only one thread exists while the arena hands out memory.
@@ -24,13 +23,15 @@ unsafe impl Sync for Arena {}
 ///
 /// Room is reused only when the last block cut is given back; everything else stays until
 /// [`Bump::close`].
+#[repr(C, align(4096))]
 pub struct Bump<const STATUS: u8> {
-    arena: Arena,
     /// Free room in the arena or the newest chunk: the first address, and the end.
     free: AtomicUsize,
     end: AtomicUsize,
     /// The newest chunk.
     chunks: AtomicPtr<Chunk>,
+    /// Behind the rest, so that all share the first page.
+    arena: Arena,
 }
 
 /// What mapped pages begin with.

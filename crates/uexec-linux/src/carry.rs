@@ -147,7 +147,7 @@ pub fn prepare(plan: &Plan, mut host: Host, caller: &Caller) -> Result<Prepared,
             Err(errno) => return Err(ExecError::host("mmap", errno)),
         };
         let memory = region.data();
-        let room = Room { start: base, len, memory, stack: None };
+        let room = Room { start: base, len, memory, stack: None, plan_stays: false };
         let Lowered { list, differences } = lower(plan, &mut host, caller, room)?;
         return Ok(Prepared { code: base, list, region: Some(region), differences, host });
     }

@@ -4,6 +4,7 @@
 mod look;
 mod mappings;
 mod memory;
+mod runs;
 mod sink;
 mod stop;
 mod supervise;
@@ -17,7 +18,7 @@ use uexec_core::coredump::{CorePlan, Filter, Options, Problem, Process, plan};
 pub use memory::Copied;
 pub use sink::{Sink, Sparse, Stream};
 pub use stop::Stopped;
-pub use supervise::{End, die_by, outlive, supervise};
+pub use supervise::{End, die_by, pass_on, supervise};
 
 /// Why there is no core.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,9 @@ impl DumpError {
             ),
             DumpError::Process { errno: Errno::EAGAIN, .. } => {
                 Some("it waits inside the kernel, as after vfork")
+            }
+            DumpError::Process { errno: Errno::ENOENT, what: "look into /proc for", .. } => {
+                Some("/proc is not mounted")
             }
             _ => None,
         }
@@ -119,10 +123,9 @@ impl Dump {
         &self.stopped
     }
 
-    /// Gives the process back, still stopped.
-    #[must_use]
-    pub fn into_stopped(self) -> Stopped {
-        self.stopped
+    /// Lets the process go on, and keeps what was found out and decided.
+    pub fn let_go(self) -> (Process, CorePlan) {
+        (self.process, self.plan)
     }
 
     /// A line for every mapping: how much of it, and why.

@@ -27,7 +27,9 @@ pub(crate) fn gather(known: Option<&Known>) -> Gathered {
     let get = |t: u64| auxv.iter().find(|p| p[0] == t).map(|p| p[1]);
     let vdso = get(at::SYSINFO_EHDR).unwrap_or(0);
     let stack = get(at::RANDOM).unwrap_or(0);
-    let own = known.and_then(|k| k.maps(vdso, stack)).unwrap_or_else(|| OwnMaps::ask(vdso));
+    let told = known.and_then(|k| k.maps(vdso, stack));
+    let vdso_ends = told.is_some();
+    let own = told.unwrap_or_else(|| OwnMaps::ask(vdso));
     let persona = ffi::personality();
     let facts = Facts {
         kernel: known.map_or_else(kernel_version, |k| k.kernel),
@@ -42,6 +44,7 @@ pub(crate) fn gather(known: Option<&Known>) -> Gathered {
         clktck: get(at::CLKTCK).unwrap_or(100),
         vdso: own.parts,
         mmap_base: own.mmap_base.filter(|_| !maybe_bottom_up(persona, own.vdso_start)),
+        vdso_stays: vdso_ends,
         stack_end: None,
         entropy: random_entropy(),
         nproc_exceeded: false,

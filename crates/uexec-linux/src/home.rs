@@ -49,7 +49,8 @@ impl Home {
 }
 
 /// As [`prepare`] for a program that the kernel has just started and that has a [`Home`]; where the
-/// plan needs more room than that has, or its place, in memory made for it.
+/// plan needs more room than that has, or its place, in memory made for it. The plan's own bytes are
+/// copied to the program from where they are.
 ///
 /// # Errors
 /// As [`prepare`].
@@ -59,7 +60,7 @@ impl Home {
 /// program.
 pub unsafe fn prepare_at(
     home: Home,
-    plan: &Plan,
+    plan: &'static Plan,
     mut host: Host,
     caller: &Caller,
 ) -> Result<Prepared, ExecError> {
@@ -85,7 +86,8 @@ pub unsafe fn prepare_at(
     } else {
         (start, trampoline().as_ptr() as u64, None)
     };
-    let room = Room { start, len: end + CODE_LEN - start, memory: home.list, stack };
+    let room =
+        Room { start, len: end + CODE_LEN - start, memory: home.list, stack, plan_stays: true };
     let Lowered { list, differences } = lower(plan, &mut host, caller, room)?;
     Ok(Prepared { code, list, region, differences, host })
 }

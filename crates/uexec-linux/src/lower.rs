@@ -79,6 +79,9 @@ pub(crate) struct Room<'a> {
     pub(crate) memory: &'a mut [u8],
     /// The stack that the kernel has made, if the plan has one at the same place.
     pub(crate) stack: Option<OwnStack>,
+    /// What the plan holds is not changed or freed any more; where it lies within the room, it is
+    /// copied to the program from there.
+    pub(crate) plan_stays: bool,
 }
 
 /// A stack that stays where it is.
@@ -316,6 +319,10 @@ impl Lowering<'_> {
             Op::Zero { addr, len } => {
                 self.push_op(Kind::Zero, [*addr, *len, 0, 0, 0, 0, 0]);
             }
+            Op::Copy { addr, bytes } if self.stays(bytes) => {
+                let args = [*addr, bytes.as_ptr() as u64, bytes.len() as u64, 0, 0, 0, 0];
+                self.push_op(Kind::Copy, args);
+            }
             Op::Copy { addr, bytes } => self.copy(*addr, bytes),
             Op::MapVdso { addr } if self.is_ia32() => {
                 self.must(nr::ARCH_PRCTL, [ARCH_MAP_VDSO_32, *addr, 0, 0, 0, 0]);
@@ -332,6 +339,13 @@ impl Lowering<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether bytes of the plan are still there when they are copied.
+    fn stays(&self, bytes: &[u8]) -> bool {
+        let at = bytes.as_ptr() as u64;
+        let end = self.room.start + self.room.len;
+        self.room.plan_stays && self.room.start <= at && at + bytes.len() as u64 <= end
     }
 
     fn copy(&mut self, addr: u64, bytes: &[u8]) {

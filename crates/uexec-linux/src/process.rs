@@ -25,6 +25,8 @@ pub struct Caller {
     pub(crate) inherited: Option<Inherited>,
     /// Nothing but what a fresh process has needs to be reset.
     pub(crate) fresh: bool,
+    /// Nor has a C library registered anything.
+    pub(crate) bare: bool,
 }
 
 impl Caller {
@@ -32,7 +34,7 @@ impl Caller {
     /// prepare this: no handlers, timers, threads or descriptors of its own.
     #[must_use]
     pub fn fresh() -> Caller {
-        Caller { rseq: ffi::rseq_area(), ..Caller::bare() }
+        Caller { rseq: ffi::rseq_area(), bare: false, ..Caller::bare() }
     }
 
     /// A fresh process in which not even a C library has set anything up.
@@ -46,6 +48,7 @@ impl Caller {
             rseq: 0,
             inherited: None,
             fresh: true,
+            bare: true,
         }
     }
 
@@ -76,12 +79,13 @@ impl Caller {
     pub(crate) fn thread() -> Result<Caller, &'static str> {
         let leads = thread::gettid() == thread::getpid();
         if ffi::has_unknown_rseq() {
-            return Err("exec from a thread whose restartable sequence area nobody tells of");
+            return Err(crate::exec::UNKNOWN_RSEQ);
         }
         Ok(Caller {
             inherited: if leads { None } else { Some(Inherited::of_caller()?) },
             rseq: if leads { ffi::rseq_area() } else { 0 },
             fresh: false,
+            bare: false,
             ..Caller::bare()
         })
     }

@@ -3,6 +3,8 @@
 
 #[path = "coredump/both.rs"]
 mod both;
+#[path = "coredump/i386.rs"]
+mod i386;
 
 use std::path::Path;
 
@@ -130,7 +132,7 @@ fn faults_are_told() {
 #[test]
 fn core_34_i386() {
     let place = Place::new();
-    let program = both::i386();
+    let program = i386::program();
     let path = place.file("i386", &program);
     let runs = std::process::Command::new(Path::new(&path)).arg("probe").status();
     if runs.is_err() {
@@ -140,4 +142,33 @@ fn core_34_i386() {
     if let Some(both) = dies(place, &path, &[]) {
         compare("i386", &both);
     }
+}
+
+#[test]
+fn the_example_dumps_itself() {
+    // cargo builds examples beside the tests.
+    let tests = std::env::current_exe().unwrap();
+    let example = tests.ancestors().nth(2).unwrap().join("examples/dump_on_panic");
+    if !example.exists() {
+        both::skip("the_example_dumps_itself", "it was not built");
+        return;
+    }
+    let place = Place::new();
+    let child = std::process::Command::new(&example)
+        .current_dir(place.path())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = child.id();
+    let out = child.wait_with_output().unwrap();
+    let error = String::from_utf8_lossy(&out.stderr);
+    assert!(!out.status.success() && error.contains("index out of bounds"), "{out:?}");
+    let core = std::fs::read(place.path().join(format!("core.{pid}"))).expect(&error);
+    let read = uexec_core::coredump::Core::read(&mut &core[..]).unwrap();
+    assert_eq!(read.threads.len(), 1);
+    assert_eq!(read.threads[0].tid as u32, pid);
+    // What it was about to index.
+    let numbers: Vec<u8> = [1i32, 2, 3].iter().flat_map(|n| n.to_ne_bytes()).collect();
+    assert!(core.windows(12).any(|w| w == numbers));
 }

@@ -1,6 +1,7 @@
 //! What the program does: reads how it was started, plans, prepares. The last step, which replaces
 //! it, is left to its entry.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -94,8 +95,10 @@ pub unsafe fn load(
         return Err(Failed::Death);
     }
     let caller = Caller::bare().closing(close).closing(report);
+    // It is needed until all of this program is gone.
+    let plan = Box::leak(Box::new(plan));
     // SAFETY: the caller's promise.
-    unsafe { prepare_at(home, &plan, host, &caller) }.map_err(fail)
+    unsafe { prepare_at(home, plan, host, &caller) }.map_err(fail)
 }
 
 /// An exec in whose place the kernel was made to execute the loader.

@@ -54,8 +54,8 @@ global_asm!(
 
 const STACK_LEN: usize = 128 << 10;
 /// How much of it is used, usually; the allocator's arena follows.
-const STACK_TOUCHED: usize = 5 * 4096;
-const ARENA_TOUCHED: usize = 4 * 4096;
+const STACK_TOUCHED: usize = 3 * 4096;
+const ARENA_TOUCHED: usize = 5 * 4096;
 
 #[repr(align(4096))]
 struct Stack(#[allow(dead_code, reason = "only `rsp` points there")] UnsafeCell<[u8; STACK_LEN]>);

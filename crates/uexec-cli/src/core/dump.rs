@@ -72,6 +72,8 @@ pub(crate) fn dump(args: &Dump) -> Result<(), Failure> {
     let threads = dump.process.threads.len();
     let mut copied = Copied::default();
     let written = !args.explain;
+    let failed = |e: io::Error| Failure::new(format_args!("{}: {e}", path.display()));
+    let mut output = None;
     if written {
         let bar = bar();
         bar.set_length(dump.plan.len());
@@ -83,18 +85,17 @@ pub(crate) fn dump(args: &Dump) -> Result<(), Failure> {
             let out = io::stdout().as_fd().try_clone_to_owned()?;
             write_to(out, args.zstd, false, &mut write)?;
         } else {
-            let failed = |e: io::Error| Failure::new(format_args!("{}: {e}", path.display()));
-            let output = Output::create(&path).map_err(failed)?;
+            let output = output.insert(Output::create(&path).map_err(failed)?);
             let file = output.file().as_fd().try_clone_to_owned()?;
             write_to(file, args.zstd, true, &mut write)?;
-            output.finish().map_err(failed)?;
         }
         bar.finish_and_clear();
     }
-    let (process, plan) = (dump.process.clone(), dump.plan.clone());
     let explained = if args.explain { dump.explain() } else { String::new() };
-    drop(dump.into_stopped());
+    let (process, plan) = dump.let_go();
     let stopped_ms = started.elapsed().as_secs_f64() * 1000.0;
+    // The name comes last: in place of another file it may have to wait for the disk.
+    output.map_or(Ok(()), |output| output.finish().map_err(failed))?;
     if args.json {
         let segments = plan.segments.iter().map(|s| {
             let vma = process.vmas.get(s.vma);

@@ -46,9 +46,15 @@ impl Output {
         let temporary = match self.named.take() {
             Some(name) => name,
             None => {
-                let name = beside(&self.path);
                 let fd = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-                rustix::fs::linkat(CWD, fd, CWD, &name, AtFlags::SYMLINK_FOLLOW)?;
+                let link =
+                    |name: &Path| rustix::fs::linkat(CWD, &fd, CWD, name, AtFlags::SYMLINK_FOLLOW);
+                match link(&self.path) {
+                    Err(rustix::io::Errno::EXIST) => {}
+                    done => return Ok(done?),
+                }
+                let name = beside(&self.path);
+                link(&name)?;
                 name
             }
         };

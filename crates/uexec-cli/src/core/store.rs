@@ -39,6 +39,9 @@ pub(crate) struct Kept {
     pub(crate) cut: bool,
     pub(crate) fault: Option<String>,
     pub(crate) story: String,
+    /// Threads that did not stop, and are not in it.
+    #[serde(default)]
+    pub(crate) missing_threads: Vec<i32>,
 }
 
 /// Who died, as far as `/proc` still says.
@@ -50,6 +53,7 @@ pub(crate) struct Dead {
     name: OsString,
     argv: Vec<OsString>,
     uid: u32,
+    pub(crate) missing: Vec<i32>,
 }
 
 impl Dead {
@@ -69,6 +73,7 @@ impl Dead {
             name: OsString::from_vec(comm.trim_ascii_end().to_vec()),
             argv,
             uid: fs::metadata(&proc).map_or(0, |m| m.uid()),
+            missing: Vec::new(),
         }
     }
 
@@ -154,17 +159,19 @@ impl Store {
             story: told.map_or_else(String::new, |t| match t.fault {
                 Some(f) => f.story,
                 None => t.headline(),
-            }),
+            }) + &without(&dead.missing),
+            missing_threads: dead.missing.clone(),
         };
         let whole = if self.zstd { pack(&path, plain.file())? } else { plain };
         let room = whole.file().metadata()?.blocks() * 512;
         self.make_room(room);
-        whole.finish().map_err(failed)?;
         let beside = Output::create(&told_path(&path)).map_err(failed)?;
         let mut text = serde_json::to_string_pretty(&kept).map_err(io::Error::from)?;
         text.push('\n');
         beside.file().write_all(text.as_bytes()).map_err(failed)?;
+        // What is told comes first: a core of which nothing is told would never make room.
         beside.finish().map_err(failed)?;
+        whole.finish().map_err(failed)?;
         Ok((path, kept))
     }
 
@@ -186,6 +193,15 @@ impl Store {
             let _ = remove(&path);
             used -= size;
         }
+    }
+}
+
+/// The end of a story of which some threads are missing.
+fn without(missing: &[i32]) -> String {
+    let ids: Vec<String> = missing.iter().map(i32::to_string).collect();
+    match ids.is_empty() {
+        true => String::new(),
+        false => format!("; without thread {}, which did not stop", ids.join(", ")),
     }
 }
 
@@ -225,6 +241,7 @@ fn entries(dir: &Path) -> Vec<(PathBuf, Kept)> {
         let kept: Kept = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
         Some((path.with_extension(""), kept))
     })
+    .filter(|(core, _)| core.exists())
     .collect()
 }
 

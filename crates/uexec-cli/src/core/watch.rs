@@ -28,14 +28,16 @@ pub(crate) fn fork(dir: &Path, tree: bool) -> Result<Option<u8>, Failure> {
     let created = unsafe { uexec_linux::create(&args, &plan, Start::Return) };
     let child = match created.map_err(|e| Failure::new(format_args!("fork: {e}")))? {
         Created::Child => {
+            // Until it is traced it does not outlive its parent, which alone would continue it.
+            let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
             let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::STOP);
+            let _ = rustix::process::set_parent_process_death_signal(None);
             return Ok(None);
         }
         Created::Parent(child) => child,
     };
+    uexec_linux::dump::pass_on(child).map_err(|e| Failure::new(format_args!("pidfd: {e}")))?;
     let _ = rustix::process::waitpid(Pid::from_raw(child), WaitOptions::UNTRACED);
-    // What a terminal sends goes to both; the program decides what becomes of it.
-    uexec_linux::dump::outlive();
     let end = supervise(child, tree, &mut |stopped, tid| {
         if let Err(error) = keep(&store, stopped, tid) {
             report::say(format_args!("no core: {error}"));
@@ -50,7 +52,11 @@ pub(crate) fn fork(dir: &Path, tree: bool) -> Result<Option<u8>, Failure> {
 fn keep(store: &Store, stopped: &Stopped, tid: i32) -> Result<(), Failure> {
     let held = Stopped::held(stopped.pid(), &stopped.tids(), tid);
     let dump = Dump::of(held, None, Options::default())?;
-    let dead = Dead::ask(stopped.pid(), dump.process.signal, None);
+    let mut dead = Dead::ask(stopped.pid(), dump.process.signal, None);
+    dead.missing.extend(stopped.missing());
+    for tid in stopped.missing() {
+        report::say(format_args!("thread {tid} did not stop within 4 s, and is not in the core"));
+    }
     let (path, _) = store.keep(&dead, |sink| {
         dump.write(sink, &mut |_| {})?;
         Ok(false)

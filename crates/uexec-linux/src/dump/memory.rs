@@ -1,14 +1,17 @@
-//! Copies the memory of a stopped process to where the plan says. Pages that were never touched are
-//! not read, pages of zeros not written.
+//! Copies the memory of a stopped process to where the plan says, by two threads where the order does
+//! not matter. Pages of zeros are not written.
 
+#[cfg(feature = "std")]
+use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use rustix::fd::OwnedFd;
 use uexec_core::Errno;
 use uexec_core::abi::PAGE;
-use uexec_core::coredump::{CorePlan, Process, Segment};
+use uexec_core::coredump::{CorePlan, Process};
 
+use super::runs::{CHUNK, Run, Runs};
 use super::sink::Sink;
 use super::{DumpError, Stopped};
 use crate::ffi::dump;
@@ -24,19 +27,9 @@ pub struct Copied {
 }
 
 const PAGE_LEN: usize = PAGE as usize;
-/// Bytes copied at a time: fits the processor's caches.
-const CHUNK: usize = 512 << 10;
-/// Pages asked about at a time.
-const ASKED: u64 = 32 << 10;
-
-struct Copier<'a> {
-    pid: i32,
-    mem: Option<OwnedFd>,
-    pagemap: Option<OwnedFd>,
-    buf: Vec<u8>,
-    sink: &'a mut dyn Sink,
-    copied: Copied,
-}
+/// From so many bytes on a second thread is worth its while.
+#[cfg(feature = "std")]
+const WORTH_TWO: u64 = 4 << 20;
 
 /// Writes a planned core.
 pub(super) fn write(
@@ -47,91 +40,93 @@ pub(super) fn write(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Copied, DumpError> {
     let pid = stopped.looked_at();
-    let open =
-        |what: &str| open_read(Text::new(format_args!("/proc/{pid}/{what}")).as_c_str()).ok();
     sink.write(0, &plan.head).map_err(DumpError::Write)?;
-    let mut copier = Copier {
-        pid,
-        mem: open("mem"),
-        pagemap: open("pagemap"),
-        buf: vec![0; CHUNK],
-        sink,
-        copied: Copied::default(),
+    let pagemap = open_read(Text::new(format_args!("/proc/{pid}/pagemap")).as_c_str()).ok();
+    let runs = Runs::new(process, plan, pagemap);
+    #[cfg(feature = "std")]
+    let copied = match sink.another().filter(|_| plan.len() >= WORTH_TWO) {
+        Some(other) => by_two(pid, runs, sink, other, progress)?,
+        None => Copier::new(pid, sink).copy_all(runs, progress)?,
     };
-    for s in &plan.segments {
-        let anonymous = process.vmas.get(s.vma).is_some_and(|v| v.file.is_none() && !v.special);
-        copier.segment(stopped, s, anonymous, progress)?;
-    }
+    #[cfg(not(feature = "std"))]
+    let copied = Copier::new(pid, sink).copy_all(runs, progress)?;
     if !plan.tail.is_empty() {
-        copier.sink.write(plan.tail_offset, &plan.tail).map_err(DumpError::Write)?;
+        sink.write(plan.tail_offset, &plan.tail).map_err(DumpError::Write)?;
     }
-    copier.sink.finish(plan.len()).map_err(DumpError::Write)?;
+    sink.finish(plan.len()).map_err(DumpError::Write)?;
     if stopped.is_gone() {
         return Err(DumpError::Gone);
     }
     progress(plan.len());
-    Ok(copier.copied)
+    Ok(copied)
 }
 
-impl Copier<'_> {
-    fn segment(
+/// Copies all runs, half of them on another thread: one reads while the other writes.
+#[cfg(feature = "std")]
+fn by_two(
+    pid: i32,
+    runs: Runs<'_>,
+    sink: &mut dyn Sink,
+    mut other: Box<dyn Sink + Send>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Copied, DumpError> {
+    use std::sync::{Mutex, PoisonError};
+
+    let runs = Mutex::new(Some(runs));
+    // After an error there are no more runs for anybody.
+    let stop = || *runs.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    let next = || runs.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.next();
+    std::thread::scope(|scope| {
+        let work = || {
+            let mut copier = Copier::new(pid, &mut *other);
+            copier.copy_all(core::iter::from_fn(next), &mut |_| {}).inspect_err(|_| stop())
+        };
+        // Where there can be no other thread, this one does it all.
+        let helper = std::thread::Builder::new().spawn_scoped(scope, work).ok();
+        let mut copier = Copier::new(pid, sink);
+        let mine = copier.copy_all(core::iter::from_fn(next), progress).inspect_err(|_| stop());
+        let theirs = helper.map_or(Ok(Copied::default()), |h| {
+            h.join().unwrap_or(Err(DumpError::Write(Errno::ENOMEM)))
+        });
+        let (mine, theirs) = (mine?, theirs?);
+        Ok(Copied {
+            written: mine.written + theirs.written,
+            unreadable: mine.unreadable + theirs.unreadable,
+        })
+    })
+}
+
+struct Copier<'a> {
+    pid: i32,
+    mem: Option<OwnedFd>,
+    buf: Vec<u8>,
+    sink: &'a mut dyn Sink,
+    copied: Copied,
+}
+
+impl<'a> Copier<'a> {
+    fn new(pid: i32, sink: &'a mut dyn Sink) -> Copier<'a> {
+        let mem = open_read(Text::new(format_args!("/proc/{pid}/mem")).as_c_str()).ok();
+        Copier { pid, mem, buf: vec![0; CHUNK as usize], sink, copied: Copied::default() }
+    }
+
+    fn copy_all(
         &mut self,
-        stopped: &Stopped,
-        s: &Segment,
-        anonymous: bool,
+        runs: impl Iterator<Item = Run>,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<(), DumpError> {
-        let end = s.start + s.file_len;
-        let mut at = s.start;
-        while at < end {
-            let stop = end.min(at.saturating_add(ASKED * PAGE));
-            let runs = match anonymous {
-                true => self.populated(at, stop),
-                false => vec![(at, stop)],
-            };
-            for (from, to) in runs {
-                let mut from = from;
-                while from < to {
-                    let len = (to - from).min(CHUNK as u64);
-                    self.copy(from, len as usize, s.offset + (from - s.start))?;
-                    from += len;
-                    progress(s.offset + (from - s.start));
-                }
-            }
-            if self.copied.unreadable > 0 && stopped.is_gone() {
+    ) -> Result<Copied, DumpError> {
+        for run in runs {
+            let before = self.copied.unreadable;
+            self.copy(run.addr, run.len as usize, run.offset)?;
+            if self.copied.unreadable > before && super::stop::is_dead(self.pid) {
                 return Err(DumpError::Gone);
             }
-            at = stop;
-            progress(s.offset + (at - s.start));
+            progress(run.offset + run.len);
         }
-        Ok(())
+        Ok(self.copied)
     }
 
-    /// Which parts of anonymous memory have pages, in memory or in swap (`proc_pid_pagemap(5)`).
-    fn populated(&self, from: u64, to: u64) -> Vec<(u64, u64)> {
-        const PRESENT_OR_SWAPPED: u64 = 3 << 62;
-        let pages = (to - from) / PAGE;
-        let mut words = vec![0u8; pages as usize * 8];
-        let read = self.pagemap.as_ref().map(|fd| pread_all(fd, &mut words, from / PAGE * 8));
-        if read != Some(words.len()) {
-            return vec![(from, to)];
-        }
-        let mut runs: Vec<(u64, u64)> = Vec::new();
-        for (word, page) in words.chunks_exact(8).zip(0u64..) {
-            let word = word.try_into().map_or(u64::MAX, u64::from_ne_bytes);
-            if word & PRESENT_OR_SWAPPED == 0 {
-                continue;
-            }
-            let start = from + page * PAGE;
-            match runs.last_mut() {
-                Some(last) if last.1 == start => last.1 += PAGE,
-                _ => runs.push((start, start + PAGE)),
-            }
-        }
-        runs
-    }
-
-    /// Copies up to a chunk. What cannot be read stays a hole.
+    /// Copies a run. What cannot be read stays a hole.
     fn copy(&mut self, addr: u64, len: usize, offset: u64) -> Result<(), DumpError> {
         let mut done = 0;
         while done < len {

@@ -1,5 +1,7 @@
 //! Where a core goes. Knows nothing of cores: bytes at rising offsets.
 
+use alloc::boxed::Box;
+
 use rustix::fd::OwnedFd;
 
 use uexec_core::Errno;
@@ -17,6 +19,12 @@ pub trait Sink {
     /// # Errors
     /// Those of `write(2)` and `ftruncate(2)`.
     fn finish(&mut self, len: u64) -> Result<(), Errno>;
+
+    /// Another way into the same file, for another thread; each of both then sees rising offsets
+    /// only. None where the order of all the bytes matters.
+    fn another(&self) -> Option<Box<dyn Sink + Send>> {
+        None
+    }
 }
 
 /// A regular file, with holes.
@@ -52,6 +60,11 @@ impl Sink for Sparse {
 
     fn finish(&mut self, len: u64) -> Result<(), Errno> {
         rustix::fs::ftruncate(&self.fd, len).map_err(crate::ffi::errno)
+    }
+
+    fn another(&self) -> Option<Box<dyn Sink + Send>> {
+        let fd = rustix::io::fcntl_dupfd_cloexec(&self.fd, 3).ok()?;
+        Some(Box::new(Sparse::new(fd)))
     }
 }
 

@@ -11,7 +11,8 @@ use crate::ffi::{dump, thread};
 use crate::procfs::Text;
 
 /// A stopped process. All of its threads are traced by the calling thread, which is the only one
-/// that may use it; they go on when it is dropped.
+/// that may use it; they go on when it is dropped. A thread that did not stop in time (it waits inside
+/// the kernel, as after `vfork(2)`) is let go by the kernel when the calling thread ends.
 #[derive(Debug)]
 pub struct Stopped {
     pid: i32,
@@ -21,10 +22,14 @@ pub struct Stopped {
     dying: Option<i32>,
     /// Whether the threads are let go at the end.
     detach: bool,
+    /// Threads that did not stop.
+    missing: Vec<i32>,
 }
 
-/// How often a thread is asked whether it has stopped, and how long is waited in between: 10 s.
-const PATIENCE: (u32, u64) = (50_000, 200);
+/// How long is waited for all threads of a process to stop, in microseconds: four seconds.
+const PATIENCE: u64 = 4_000_000;
+/// How long for one that did not, before it is given up.
+const LAST_CHANCE: u64 = 200_000;
 
 impl Stopped {
     /// Stops a process.
@@ -32,7 +37,8 @@ impl Stopped {
     /// # Errors
     /// `ESRCH`, `EPERM` of `ptrace(2)`; `EAGAIN` when a thread does not stop.
     pub fn seize(pid: i32) -> Result<Stopped, DumpError> {
-        let mut this = Stopped { pid, threads: Vec::new(), dying: None, detach: true };
+        let mut this =
+            Stopped { pid, threads: Vec::new(), dying: None, detach: true, missing: Vec::new() };
         let mut refused = Vec::new();
         // Threads may start others until they have stopped.
         loop {
@@ -44,34 +50,32 @@ impl Stopped {
             if fresh.is_empty() {
                 break;
             }
-            let before = this.threads.len();
+            let mut new = Vec::new();
             for tid in fresh {
                 match dump::seize(tid, 0) {
-                    Ok(()) => this.threads.push((tid, 0)),
+                    Ok(()) => new.push(tid),
                     // The main thread may have ended before the others; some threads are the
                     // kernel's.
-                    Err(Errno::EPERM) if is_dead(tid) || tid != pid && !this.threads.is_empty() => {
+                    Err(Errno::EPERM)
+                        if is_dead(tid)
+                            || tid != pid && !(this.threads.is_empty() && new.is_empty()) =>
+                    {
                         refused.push(tid);
                     }
                     Err(Errno::ESRCH) if tid != pid => refused.push(tid),
-                    Err(e) => return Err(DumpError::process("trace", tid)(e)),
-                }
-            }
-            let mut ended = Vec::new();
-            for (tid, _) in this.threads.get(before..).unwrap_or_default() {
-                let _ = thread::ptrace(thread::Trace::Interrupt, *tid, 0);
-            }
-            for (tid, signal) in this.threads.get_mut(before..).unwrap_or_default() {
-                match wait_stopped(*tid) {
-                    Ok(pending) => *signal = pending,
-                    Err(Errno::EAGAIN) => {
-                        return Err(DumpError::process("stop thread", *tid)(Errno::EAGAIN));
+                    Err(e) => {
+                        this.threads.extend(new.iter().map(|tid| (*tid, 0)));
+                        return Err(DumpError::process("trace", tid)(e));
                     }
-                    Err(_) => ended.push(*tid),
                 }
             }
-            this.threads.retain(|(tid, _)| !ended.contains(tid));
-            refused.extend(ended);
+            let halted = halt(&new);
+            refused.extend(halted.ended);
+            this.threads.extend(halted.stopped);
+            if let Some(tid) = halted.running.first() {
+                this.threads.extend(halted.running.iter().map(|tid| (*tid, 0)));
+                return Err(DumpError::process("stop thread", *tid)(Errno::EAGAIN));
+            }
         }
         if this.threads.is_empty() {
             return Err(DumpError::process("trace", pid)(Errno::ESRCH));
@@ -84,7 +88,20 @@ impl Stopped {
     #[must_use]
     pub fn held(pid: i32, tids: &[i32], dying: i32) -> Stopped {
         let threads = tids.iter().map(|tid| (*tid, 0)).collect();
-        Stopped { pid, threads, dying: Some(dying), detach: false }
+        Stopped { pid, threads, dying: Some(dying), detach: false, missing: Vec::new() }
+    }
+
+    /// The same, of a process that has these threads, too, which did not stop.
+    #[must_use]
+    pub fn lacking(mut self, tids: &[i32]) -> Stopped {
+        self.missing.extend_from_slice(tids);
+        self
+    }
+
+    /// Threads that did not stop, so that nothing is known of their registers.
+    #[must_use]
+    pub fn missing(&self) -> &[i32] {
+        &self.missing
     }
 
     /// The process.
@@ -127,10 +144,11 @@ impl Drop for Stopped {
         if !self.detach {
             return;
         }
+        let deadline = now() + LAST_CHANCE;
         for (tid, signal) in &self.threads {
             // One that has not stopped yet cannot be let go; wait for it a little.
             if thread::ptrace(thread::Trace::Detach, *tid, *signal as u64).is_err()
-                && let Ok(signal) = wait_stopped(*tid)
+                && let Ok(signal) = wait_stopped(*tid, deadline)
             {
                 let _ = thread::ptrace(thread::Trace::Detach, *tid, signal as u64);
             }
@@ -138,18 +156,57 @@ impl Drop for Stopped {
     }
 }
 
+/// What became of threads that were told to stop.
+#[derive(Default)]
+pub(super) struct Halted {
+    /// They stand, each with the signal it is about to get, or 0.
+    pub(super) stopped: Vec<(i32, i32)>,
+    /// They ended meanwhile.
+    pub(super) ended: Vec<i32>,
+    /// They have not stopped.
+    pub(super) running: Vec<i32>,
+}
+
+/// Stops traced threads, and waits for all of them.
+pub(super) fn halt(tids: &[i32]) -> Halted {
+    for tid in tids {
+        let _ = thread::ptrace(thread::Trace::Interrupt, *tid, 0);
+    }
+    let deadline = now() + PATIENCE;
+    let mut halted = Halted::default();
+    for tid in tids {
+        match wait_stopped(*tid, deadline) {
+            Ok(signal) => halted.stopped.push((*tid, signal)),
+            Err(Errno::EAGAIN) => halted.running.push(*tid),
+            Err(_) => halted.ended.push(*tid),
+        }
+    }
+    halted
+}
+
 /// Waits until a thread has stopped; the signal it is about to get, or 0.
-fn wait_stopped(tid: i32) -> Result<i32, Errno> {
-    for _ in 0..PATIENCE.0 {
+fn wait_stopped(tid: i32, deadline: u64) -> Result<i32, Errno> {
+    /// Most stop at once: sleeping would take longer.
+    const AT_ONCE: u32 = 200;
+    let mut asked = 0;
+    loop {
         match thread::wait(tid, thread::WNOHANG)? {
-            None => thread::sleep(PATIENCE.1),
+            None if asked < AT_ONCE => thread::sched_yield(),
+            None if now() > deadline => return Err(Errno::EAGAIN),
+            None => thread::sleep(200),
             Some(status) if status & 0xff != 0x7f => return Err(Errno::ESRCH),
             // A stop by PTRACE_INTERRUPT, or of the whole process: nothing to be delivered.
             Some(status) if status >> 16 != 0 => return Ok(0),
             Some(status) => return Ok((status >> 8 & 0xff) as i32),
         }
+        asked += 1;
     }
-    Err(Errno::EAGAIN)
+}
+
+/// Microseconds of a clock that nobody sets.
+fn now() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
 }
 
 /// Whether a thread has ended.
@@ -164,6 +221,10 @@ pub(super) fn is_dead(tid: i32) -> bool {
     dead
 }
 
+fn has_proc() -> bool {
+    rustix::fs::access("/proc/self/task", rustix::fs::Access::EXISTS).is_ok()
+}
+
 /// The threads of a process.
 pub(super) fn threads(pid: i32) -> Result<Vec<i32>, DumpError> {
     let path = Text::new(format_args!("/proc/{pid}/task"));
@@ -171,6 +232,10 @@ pub(super) fn threads(pid: i32) -> Result<Vec<i32>, DumpError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = openat(rustix::fs::CWD, path.as_c_str(), flags, Mode::empty());
     let dir = dir.map_err(|e| match e {
+        // Without /proc nobody is found; see the hint.
+        rustix::io::Errno::NOENT if !has_proc() => {
+            DumpError::process("look into /proc for", pid)(Errno::ENOENT)
+        }
         rustix::io::Errno::NOENT => DumpError::process("find process", pid)(Errno::ESRCH),
         e => error(e),
     })?;

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use uexec_core::Errno;
 
 use super::DumpError;
-use super::stop::{Stopped, threads};
-use crate::ffi::{dump, thread};
+use super::stop::{Stopped, halt, threads};
+use crate::ffi::dump;
 
 /// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,44 +95,31 @@ fn is_fatal(tid: i32, signal: i32) -> bool {
     fatal
 }
 
-/// Stops the other threads, calls, and lets them go on.
+/// Stops the other threads, calls, and lets them go on. Those that do not stop are named.
 fn caught(tid: i32, dying: &mut dyn FnMut(&Stopped, i32)) {
     let pid = leader(tid);
     let mut all = Vec::from([tid]);
     let mut pending: Vec<(i32, i32)> = Vec::new();
+    let mut asked = all.clone();
+    let mut missing = Vec::new();
     // Until no thread is new.
     loop {
         let mut fresh = threads(pid).unwrap_or_default();
-        fresh.retain(|t| !all.contains(t));
-        let before = all.len();
-        for t in fresh {
-            if thread::ptrace(thread::Trace::Interrupt, t, 0).is_ok()
-                && let Ok(signal) = stopped(t)
-            {
-                pending.push((t, signal));
-                all.push(t);
-            }
-        }
-        if all.len() == before {
+        asked.sort_unstable();
+        fresh.retain(|t| asked.binary_search(t).is_err());
+        if fresh.is_empty() {
             break;
         }
+        let halted = halt(&fresh);
+        asked.extend(fresh);
+        all.extend(halted.stopped.iter().map(|(t, _)| *t));
+        pending.extend(halted.stopped);
+        missing.extend(halted.running);
     }
-    dying(&Stopped::held(pid, &all, tid), tid);
+    dying(&Stopped::held(pid, &all, tid).lacking(&missing), tid);
     for (t, signal) in pending {
         let _ = dump::go_on(t, signal as u64);
     }
-}
-
-fn stopped(tid: i32) -> Result<i32, Errno> {
-    for _ in 0..20_000 {
-        match thread::wait(tid, thread::WNOHANG)? {
-            None => thread::sleep(200),
-            Some(status) if status & 0xff != 0x7f => return Err(Errno::ESRCH),
-            Some(status) if status >> 16 != 0 => return Ok(0),
-            Some(status) => return Ok((status >> 8 & 0xff) as i32),
-        }
-    }
-    Err(Errno::EAGAIN)
 }
 
 /// The process of a thread.
@@ -148,12 +135,17 @@ fn leader(tid: i32) -> i32 {
     pid
 }
 
-/// Ignores `SIGINT` and `SIGQUIT`: a terminal sends them to the supervised program, too, which
-/// decides what becomes of both.
-pub fn outlive() {
-    for signal in [2, 3] {
-        thread::set_ignored(signal);
-    }
+/// Passes signals on to a child: those that other processes send to the caller by its id and that
+/// would end it. What a terminal sends, it sends to both; and what the caller ignored, it ignores.
+///
+/// # Errors
+/// Those of `pidfd_open(2)`.
+pub fn pass_on(child: i32) -> Result<(), Errno> {
+    let pid = rustix::process::Pid::from_raw(child).ok_or(Errno::ESRCH)?;
+    let flags = rustix::process::PidfdFlags::empty();
+    let fd = rustix::process::pidfd_open(pid, flags).map_err(crate::ffi::errno)?;
+    crate::ffi::pass_on::to(fd);
+    Ok(())
 }
 
 /// Dies by the signal that the supervised program died by, without another core.

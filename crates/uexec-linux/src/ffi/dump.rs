@@ -3,6 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use rustix::fd::{AsRawFd, BorrowedFd};
 use uexec_core::Errno;
 use uexec_core::coredump::SIGINFO_LEN;
 
@@ -73,6 +74,41 @@ pub(crate) fn read_memory(pid: i32, addr: u64, buf: &mut [u8]) -> Result<usize, 
     let args = [pid as u64, to.as_ptr() as u64, 1, from.as_ptr() as u64, 1, 0];
     // SAFETY: reads two descriptions of 16 bytes, and writes at most `buf.len()` bytes to `buf`.
     result(unsafe { syscall6(nr::PROCESS_VM_READV, args) }).map(|n| n as usize)
+}
+
+/// Pages that are there (`struct page_region`, `include/uapi/linux/fs.h`, 6.7).
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(crate) struct Region {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    categories: u64,
+}
+
+/// Asks a `/proc/PID/pagemap` for pages between two addresses that are in memory or in swap, but for
+/// the kernel's page of zeros (`PAGEMAP_SCAN`, 6.7): how many regions there are, and up to where was
+/// looked, which is the end unless `regions` is too small.
+pub(crate) fn scan(
+    pagemap: BorrowedFd<'_>,
+    start: u64,
+    end: u64,
+    regions: &mut [Region],
+) -> Result<(usize, u64), Errno> {
+    const PAGEMAP_SCAN: u64 = 0xc060_6610;
+    const PRESENT: u64 = 1 << 3;
+    const SWAPPED: u64 = 1 << 4;
+    const PFNZERO: u64 = 1 << 5;
+    const WALK_END: usize = 4;
+    // Size, flags, start, end, where the walk ended, results and their number, most pages; then the
+    // categories that are inverted, all needed, one needed, and told.
+    let (to, room) = (regions.as_mut_ptr() as u64, regions.len() as u64);
+    let any = PRESENT | SWAPPED;
+    let mut arg = [96, 0, start, end, 0, to, room, 0, PFNZERO, PFNZERO, any, any];
+    let args = [pagemap.as_raw_fd() as u64, PAGEMAP_SCAN, arg.as_mut_ptr() as u64, 0, 0, 0];
+    // SAFETY: reads and writes a `struct pm_scan_arg` of 96 bytes, and writes at most as many regions
+    // as there is room for.
+    let count = result(unsafe { syscall6(nr::IOCTL, args) })?;
+    Ok((count as usize, arg[WALK_END]))
 }
 
 /// Size and offset of a component of the XSAVE area.

@@ -48,8 +48,10 @@ impl Lowering<'_> {
                 self.may(nr::RSEQ, drop(RSEQ_LEN));
             }
         }
-        self.may(nr::SET_ROBUST_LIST, [0, 24, 0, 0, 0, 0]);
-        self.may(nr::SET_TID_ADDRESS, [0; 6]);
+        if !self.caller.bare {
+            self.may(nr::SET_ROBUST_LIST, [0, 24, 0, 0, 0, 0]);
+            self.may(nr::SET_TID_ADDRESS, [0; 6]);
+        }
         if !self.caller.fresh {
             self.prctl(PR_SET_SYSCALL_USER_DISPATCH, 0, 0);
         }
@@ -152,12 +154,16 @@ impl Lowering<'_> {
                 self.prctl(PR_SET_DUMPABLE, u64::from(*value == 1), 0);
             }
         }
-        if self.caller.inherited.is_some() || ffi::personality() != self.plan.personality {
+        let persona =
+            if self.caller.bare { self.host.facts().personality } else { ffi::personality() };
+        if self.caller.inherited.is_some() || persona != self.plan.personality {
             self.may(nr::PERSONALITY, [self.plan.personality.into(), 0, 0, 0, 0, 0]);
         }
         self.descriptors()?;
-        self.may(nr::ARCH_PRCTL, [ARCH_SET_FS, 0, 0, 0, 0, 0]);
-        self.may(nr::ARCH_PRCTL, [ARCH_SET_GS, 0, 0, 0, 0, 0]);
+        if !self.caller.bare {
+            self.may(nr::ARCH_PRCTL, [ARCH_SET_FS, 0, 0, 0, 0, 0]);
+            self.may(nr::ARCH_PRCTL, [ARCH_SET_GS, 0, 0, 0, 0, 0]);
+        }
         Ok(())
     }
 

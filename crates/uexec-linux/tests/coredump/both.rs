@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+#[path = "../../../uexec-cli/tests/common/core_pattern.rs"]
+mod core_pattern;
+
+use core_pattern::Unchanged;
 use uexec_core::coredump::{Core, Load, Options};
 use uexec_linux::dump::{Dump, Sparse, Stopped, supervise};
 
@@ -25,6 +29,10 @@ impl Place {
         let path = std::env::temp_dir().join(format!("uexec-core-{}-{n}", std::process::id()));
         fs::create_dir(&path).unwrap();
         Place(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 
     /// A program. It is copied by another process: one that is forked here meanwhile would keep the
@@ -86,12 +94,10 @@ fn on_one_cpu() -> std::io::Result<()> {
 
 /// Lets the program die, and dumps it both ways.
 pub(crate) fn dies(place: Place, program: &Path, args: &[&str]) -> Option<Both> {
-    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
-    let uses_pid = fs::read_to_string("/proc/sys/kernel/core_uses_pid").unwrap_or_default();
-    if pattern.trim() != "core" || uses_pid.trim() != "0" {
-        skip("comparison with the kernel's core", &format!("core_pattern is {}", pattern.trim()));
+    let Some(_unchanged) = Unchanged::here() else {
+        skip("comparison with the kernel's core", "core_pattern is not core");
         return None;
-    }
+    };
     let mut command = Command::new(program);
     command.args(args).current_dir(&place.0);
     // SAFETY: what is called only makes a system call.
@@ -161,34 +167,4 @@ impl Both {
     pub(crate) fn kernels_blocks(&self) -> u64 {
         fs::metadata(self.place.0.join("core")).unwrap().blocks()
     }
-}
-
-/// A hand-made i386 program that stops itself, and then dies by an instruction that is none; with
-/// an argument it just ends.
-pub(crate) fn i386() -> Vec<u8> {
-    let code = [
-        0x83, 0x3c, 0x24, 0x02, // cmp dword [esp], 2
-        0x74, 0x18, // je the end
-        0xb8, 20, 0, 0, 0, 0xcd, 0x80, // getpid
-        0x89, 0xc3, // mov ebx, eax
-        0xb9, 19, 0, 0, 0, // mov ecx, SIGSTOP
-        0xb8, 37, 0, 0, 0, 0xcd, 0x80, // kill
-        0x0f, 0x0b, // ud2
-        0x90, // nop
-        0x31, 0xdb, // xor ebx, ebx
-        0xb8, 1, 0, 0, 0, 0xcd, 0x80, // exit
-    ];
-    let base: u32 = 0x0804_8000;
-    let mut f = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
-    f.extend([2, 0, 3, 0]);
-    for word in [1, base + 84, 52, 0, 0] {
-        f.extend(u32::to_le_bytes(word));
-    }
-    f.extend([52, 0, 32, 0, 1, 0, 40, 0, 0, 0, 0, 0]);
-    let len = 84 + code.len() as u32;
-    for word in [1, 0, base, base, len, len, 5, 4096] {
-        f.extend(u32::to_le_bytes(word));
-    }
-    f.extend(code);
-    f
 }

@@ -1,7 +1,13 @@
 //! `uexec core`: what it writes, keeps and tells, and what goes wrong.
 
-#[path = "common/mod.rs"]
+#[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/core_pattern.rs"]
+mod core_pattern;
+mod debuggers;
+mod faults;
+mod handler;
+mod victim;
 
 use std::fs;
 use std::io::Write;
@@ -14,12 +20,21 @@ use common::elf::Elf;
 use common::place::{Place, one_at_a_time, uexec};
 
 /// A process that waits, ended with the test.
-struct Waiting(Child);
+pub(crate) struct Waiting(Child);
 
 impl Waiting {
     fn new() -> Waiting {
         let _lock = one_at_a_time();
-        Waiting(Command::new("sleep").arg("1000").spawn().unwrap())
+        let this = Waiting(Command::new("sleep").arg("1000").spawn().unwrap());
+        // It has begun once it is inside nanosleep(2) or clock_nanosleep(2).
+        for _ in 0..500 {
+            let call = fs::read_to_string(format!("/proc/{}/syscall", this.pid()));
+            if call.is_ok_and(|c| c.starts_with("35 ") || c.starts_with("230 ")) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        this
     }
 
     fn pid(&self) -> String {
@@ -117,7 +132,7 @@ fn pictures_and_schema() {
     roxmltree::Document::parse(&svg).unwrap();
     assert!(svg.contains("sleep") && svg.contains("[stack]"));
     assert!(ok(&["core", "info", "--html", "-", "c"], &place.path).contains("</html>"));
-    let schema = include_str!("../../../docs/core.schema.json");
+    let schema = include_str!("../../../../docs/core.schema.json");
     let schema = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
     let told = ok(&["core", "info", "--json", "c"], &place.path);
     schema.validate(&serde_json::from_str(&told).unwrap()).unwrap();
