@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use xtask::scratch::{Scratch, prefix};
+use uexec_core::World;
+use xtask::scratch::{Scratch, lost_program, may_map_so_low, prefix};
 
 fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c").join(name)
@@ -99,4 +100,20 @@ fn the_family_is_as_libc() {
             }
         }
     }
+}
+
+#[test]
+fn formats_that_the_kernel_has_lost() {
+    let Some(prefix) = prefix() else { return };
+    let dir = Scratch::new("c-lost");
+    dir.file("prog", &lost_program(), 0o755);
+    let program = dir.compile(&source("lost.c"), "lost", &strs(&shared(prefix)));
+    if let Err(why) = uexec_linux::Host::new().ia32() {
+        return eprintln!("skipped: a.out from C: {why}");
+    }
+    if !may_map_so_low() {
+        return eprintln!("skipped: a.out from C: this user may not map so low (vm.mmap_min_addr)");
+    }
+    let output = Command::new(program).arg(dir.path().join("prog")).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "8 0 7\n", "{output:?}");
 }

@@ -24,8 +24,8 @@
 //!   well; without, the exec is refused with the errno of that call, `EPERM` usually.
 //! - So it is with a restartable sequence area (`rseq(2)`) that not glibc has registered: where it is
 //!   nobody tells, and it cannot be dropped by who does not know. That there is one shows; without a
-//!   loader the exec is refused (`EOPNOTSUPP`). Of a leader that another thread execs for, it shows
-//!   too late if that thread has none itself: without a loader the process then ends by `SIGSEGV`.
+//!   loader the exec is refused (`EOPNOTSUPP`). Of a leader that is not the caller and blocks all
+//!   signals, it shows too late: without a loader the process then ends by `SIGSEGV`.
 //! - Permissions for ports (`ioperm(2)`, `iopl(2)`) are those of the thread that goes on, the leader;
 //!   of another thread's nobody can tell.
 //! - `SIGPIPE` stays ignored if it is, as `execve(2)` leaves it; Rust's runtime has ignored it at its
@@ -275,7 +275,7 @@ impl<'a> Exec<'a> {
         self.what.untold = true;
         let owners = owners();
         let mut other_way = OtherWay::None;
-        if owners != Owners::Thread {
+        if owners != Owners::Thread || ffi::has_unknown_rseq() {
             if let Some(image) = self.loader.filter(|_| self.what.interp.is_none()) {
                 other_way = OtherWay::new(image, &self.what, self.defaults)?;
             }
@@ -313,6 +313,10 @@ impl<'a> Exec<'a> {
             }
             Err(Obstacle::Call(name, errno)) => return other_way.or(name, errno),
         };
+        if stopped.leader_has_unknown_rseq() {
+            drop(stopped);
+            return other_way.or(UNKNOWN_RSEQ, Errno::EOPNOTSUPP);
+        }
         if let Some(inherited) = &caller.inherited
             && !rehearsal
             && let Err(errno) = inherited.give_schedule()
@@ -334,6 +338,8 @@ struct Ready {
     kept: (Prepared, Plan, Caller),
 }
 
+pub(crate) const UNKNOWN_RSEQ: &str =
+    "exec from a thread whose restartable sequence area nobody tells of";
 const LEADER: &str = "exec from a process whose main thread has ended";
 
 /// Replaces this process by the program: [`Exec::exec`] of what is there already.

@@ -79,7 +79,7 @@ impl Caller {
     pub(crate) fn thread() -> Result<Caller, &'static str> {
         let leads = thread::gettid() == thread::getpid();
         if ffi::has_unknown_rseq() {
-            return Err("exec from a thread whose restartable sequence area nobody tells of");
+            return Err(crate::exec::UNKNOWN_RSEQ);
         }
         Ok(Caller {
             inherited: if leads { None } else { Some(Inherited::of_caller()?) },

@@ -248,6 +248,12 @@ impl Stopped {
         helper.map_err(call("ptrace(2) of a thread that blocks all signals"))
     }
 
+    /// Whether the leader, which would take over, has a restartable sequence area that nobody knows of.
+    /// One that no signal reaches is not asked.
+    pub(crate) fn leader_has_unknown_rseq(&self) -> bool {
+        self.table.unknown_rseq.load(SeqCst)
+    }
+
     fn entries(&self, at: At) -> impl Iterator<Item = &table::Entry> {
         self.table.entries().iter().filter(move |e| e.at() == at)
     }

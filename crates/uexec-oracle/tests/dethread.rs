@@ -101,16 +101,31 @@ fn deaf_threads_where_nothing_can_be_traced() {
 fn an_area_that_nobody_tells_of() {
     let probe = env!("CARGO_BIN_EXE_uexec-probe");
     let tunables = ("GLIBC_TUNABLES", "glibc.pthread.rseq=0");
-    let host = |way| host(tunables, &[way, "leader", "pause", "rseq", probe, "alone", "%pid"]);
-    let with = host("loader");
-    let said = String::from_utf8_lossy(&with.stderr);
-    if said.contains("cannot set up rseq") {
-        return skip("unknown restartable sequences", "the C library does not leave them alone");
+    let cases = [
+        ("leader", "pause", "rseq"),
+        ("leader", "-", "rseq"),
+        ("other", "pause", "rseq"),
+        ("other", "pause,raw", "rseq of leader"),
+        // Known too late to be refused, but not to the loader.
+        ("other", "raw", "rseq of leader"),
+    ];
+    for (caller, siblings, area) in cases {
+        let host = |way| host(tunables, &[way, caller, siblings, area, probe, "alone", "%pid"]);
+        let with = host("loader");
+        let said = String::from_utf8_lossy(&with.stderr);
+        if said.contains("cannot set up rseq") {
+            return skip(
+                "unknown restartable sequences",
+                "the C library does not leave them alone",
+            );
+        }
+        assert!(with.status.success(), "{caller} {siblings}: {} {said}", with.status);
+        if siblings != "raw" {
+            let without = host("uexec");
+            let said = String::from_utf8_lossy(&without.stderr);
+            assert!(said.contains("EOPNOTSUPP") && said.contains("sequence"), "{caller}: {said}");
+        }
     }
-    assert!(with.status.success(), "{said}");
-    let without = host("uexec");
-    let said = String::from_utf8_lossy(&without.stderr);
-    assert!(said.contains("EOPNOTSUPP") && said.contains("sequence"), "{said}");
 }
 
 /// Rules with descriptors and credentials (MISC-24 to MISC-27) in a process with threads: the file is

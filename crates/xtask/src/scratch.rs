@@ -58,7 +58,7 @@ impl Scratch {
     ///
     /// # Panics
     /// When that is impossible.
-    pub fn file(&self, path: &str, text: &str, mode: u32) {
+    pub fn file(&self, path: &str, text: &(impl AsRef<[u8]> + ?Sized), mode: u32) {
         let path = self.0.join(path);
         fs::create_dir_all(path.parent().unwrap_or(&self.0)).expect("a folder");
         fs::write(&path, text).expect("a file");
@@ -88,4 +88,26 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// An a.out program (`QMAGIC`) for i386 that ends with status 7. It lies at 4096.
+#[must_use]
+pub fn lost_program() -> Vec<u8> {
+    let words = [0xcc | 100u32 << 16, 4096, 4096, 0, 0, 4096 + 32, 0, 0];
+    let mut file: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+    file.extend([0xbb, 7, 0, 0, 0]); // mov ebx, 7
+    file.extend([0xb8, 1, 0, 0, 0, 0xcd, 0x80]); // exit
+    file.resize(8192, 0);
+    file
+}
+
+/// Whether this user may map memory at 4096.
+#[must_use]
+pub fn may_map_so_low() -> bool {
+    const SYS_RAWIO: u64 = 1 << 17;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("CapEff:")).unwrap_or("0");
+    let has = u64::from_str_radix(line.trim(), 16).unwrap_or(0) & SYS_RAWIO != 0;
+    let least = fs::read_to_string("/proc/sys/vm/mmap_min_addr").unwrap_or_default();
+    has || least.trim().parse().is_ok_and(|least: u64| least <= 4096)
 }

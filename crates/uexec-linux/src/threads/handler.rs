@@ -7,7 +7,10 @@ use core::sync::atomic::Ordering::SeqCst;
 use super::finish::take_over;
 use super::table::{At, GO, GO_BITS, Go, INSIDE, TABLE, Table};
 use crate::arch::restorer;
-use crate::ffi::thread::{self, SI_QUEUE, SigAction, SigInfo};
+use crate::ffi::{
+    self,
+    thread::{self, SI_QUEUE, SigAction, SigInfo},
+};
 
 /// The signal. C libraries keep it for themselves, so that threads that block "all" signals through
 /// them still get it.
@@ -59,6 +62,9 @@ fn index_in(table: &Table, info: &SigInfo) -> Option<usize> {
 
 fn park(table: &Table, index: usize) {
     let Some(entry) = table.entries().get(index) else { return };
+    if entry.tid.load(SeqCst) == table.pid {
+        table.unknown_rseq.store(ffi::has_unknown_rseq(), SeqCst);
+    }
     entry.set(At::Parked);
     table.arrived.fetch_add(1, SeqCst);
     thread::futex_wake(&table.arrived);

@@ -4,7 +4,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32};
 
 use crate::ffi::thread;
 
@@ -60,6 +60,8 @@ pub(super) struct Table {
     pub(super) order: AtomicU32,
     /// Errno of what the helper could not do.
     pub(super) failure: AtomicU32,
+    /// Set by a leader that has a restartable sequence area that nobody knows of.
+    pub(super) unknown_rseq: AtomicBool,
     /// What the handler did before ours.
     pub(super) old: thread::SigAction,
     /// This process.
@@ -76,6 +78,7 @@ impl Table {
             arrived: AtomicU32::new(0),
             order: AtomicU32::new(0),
             failure: AtomicU32::new(0),
+            unknown_rseq: AtomicBool::new(false),
             old,
             pid: thread::getpid(),
         }

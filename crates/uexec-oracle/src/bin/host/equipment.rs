@@ -37,6 +37,7 @@ pub(crate) fn process(names: &[&str]) -> Result<(), String> {
                 State::Write(c"/proc/self/oom_score_adj".into(), c"500".into()),
             ]),
             "no new privileges" => apply(&[State::Prctl(libc::PR_SET_NO_NEW_PRIVS, [1, 0, 0, 0])]),
+            "rseq of leader" => restartable_sequences(),
             "no ptrace" => no_ptrace(),
             "undumpable" => apply(&[State::Prctl(libc::PR_SET_DUMPABLE, [0, 0, 0, 0])]),
             _ => return None,
