@@ -11,6 +11,7 @@ pub(crate) mod core;
 pub(crate) mod doctor;
 pub(crate) mod interp;
 pub(crate) mod trace;
+pub(crate) mod via;
 
 /// Program execution for Linux, in user space
 #[derive(Debug, Parser)]
@@ -265,6 +266,19 @@ pub(crate) struct Run {
     /// Serve each exec, of all descendants too
     #[arg(long, conflicts_with = "seed", help_heading = "How it is started")]
     pub(crate) tree: bool,
+
+    /// With --tree: binfmt, ptrace, or auto, the first that works
+    #[arg(
+        long,
+        value_name = "WAY",
+        value_enum,
+        default_value_t,
+        hide_default_value = true,
+        hide_possible_values = true,
+        requires = "tree",
+        help_heading = "How it is started"
+    )]
+    pub(crate) via: via::Via,
 
     #[command(flatten)]
     pub(crate) rules: binfmt::Rules,

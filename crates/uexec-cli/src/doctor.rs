@@ -7,7 +7,7 @@ mod look;
 mod tell;
 mod trial;
 
-use crate::args::doctor::Doctor;
+use crate::args::doctor::{Attempt, Doctor};
 use crate::{OWN_FAILURE, report};
 
 /// Looks and tells, or is one of the attempts.
@@ -23,4 +23,9 @@ pub(crate) fn doctor(args: &Doctor) -> u8 {
             OWN_FAILURE
         }
     }
+}
+
+/// Whether the host allows something, tried now.
+pub(crate) fn allows(what: Attempt) -> bool {
+    trial::attempt(what).is_ok()
 }

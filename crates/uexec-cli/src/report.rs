@@ -127,6 +127,17 @@ fn hex_excerpt(row: &[u8], from: u64, span: Span) -> String {
     )
 }
 
+/// Who traces this process, if somebody does: nobody else then can.
+pub(crate) fn tracer() -> Option<String> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let pid = status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?.trim();
+    if pid == "0" {
+        return None;
+    }
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    Some(format!("process {pid} ({}) traces it already, and only one can", name.trim_end()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -55,11 +55,11 @@ pub(crate) fn trace(args: &Trace, envp: &[Vec<u8>]) -> u8 {
         Ok(Role::Traced) => execute(args, envp),
         Ok(Role::Tracer(tracer)) => follow(args, tracer, output, envp),
         Err(error) => {
-            report::say(format_args!("cannot trace: {error}"));
-            if error == Errno::EPERM {
-                report::say(format_args!(
-                    "is this process traced already? `uexec doctor` says what this host allows"
-                ));
+            match report::tracer() {
+                Some(who) => report::say(format_args!("cannot trace: {who}")),
+                None => report::say(format_args!(
+                    "cannot trace: {error}; `uexec doctor` says what this host allows"
+                )),
             }
             OWN_FAILURE
         }

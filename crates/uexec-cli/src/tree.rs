@@ -1,50 +1,108 @@
 //! `uexec run --tree`: every exec of the program and of all its descendants is served by uexec's
-//! loader, which the kernel starts by a `binfmt_misc` rule. The command is gone by then: it becomes
-//! the program, so that signals, job control and exit status are the program's own.
+//! loader. Either the kernel starts that, by a `binfmt_misc` rule; the command is gone by then: it
+//! becomes the program, so that signals, job control and exit status are the program's own. Or a
+//! tracer, a process aside, puts it in the place of what would be executed; the command becomes the
+//! program all the same.
 
 pub(crate) mod namespace;
+mod ptrace;
+mod table;
 
-use std::os::fd::AsRawFd;
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
+use uexec_core::binfmt::misc::Misc;
 use uexec_core::world::At;
-use uexec_core::{Errno, Exec, KERNEL_FORMATS, Privileges};
+use uexec_core::{ALL_FORMATS, Errno, Exec, KERNEL_FORMATS, Privileges};
 use uexec_linux::exec_by_kernel;
-use uexec_loader::config::{Config, rule};
+use uexec_linux::tree::{self as engine, Role};
 
 use crate::args::Run;
+use crate::args::doctor::Attempt;
+use crate::args::via::Via;
+use crate::binfmt::table as rules_of;
 use crate::find::find_and_plan;
-use crate::memfile::memory_file;
 use crate::run::{Interps, interps, set_up, status, tell_story};
-use crate::{OWN_FAILURE, report};
+use crate::{OWN_FAILURE, doctor, report};
 use namespace::Tried;
+use ptrace::Wishes;
+use table::{Inherited, Table};
 
 /// Moves this process to where the kernel starts uexec's loader for every native program.
-fn enter(interps: Interps) -> Tried {
-    let known = uexec_linux::Known::of(&mut uexec_linux::Host::new());
-    let image = uexec_loader::image(&Config { known, interps, ..Config::default() })
-        .ok_or(("--interp", std::io::Error::other("all of them together are too long")))?;
-    let loader = memory_file("uexec-loader", &image, true)
-        .map_err(|e| ("putting the loader into memory", e))?;
-    namespace::enter(|place| {
-        let path = format!("/proc/self/fd/{}", loader.as_raw_fd());
-        std::fs::write(place.join("register"), rule("uexec", &path))
-            .map_err(|e| ("registering the loader", e))
-    })
+fn enter(table: &Table<'_>) -> Tried {
+    let loader = table.loader()?;
+    namespace::enter(|place| table.fill(place, &loader))
+}
+
+/// Lets a tracer take hold of this process. `Ok(None)`: here it is; else this is the tracer, whose
+/// work is done.
+fn follow(interps: Interps, rules: Misc) -> Tried<Option<u8>> {
+    let too_long = || ("--interp and --binfmt", std::io::Error::other("too long all together"));
+    let wishes = Wishes::new(interps, rules).ok_or_else(too_long)?;
+    // SAFETY: this process has had one thread since the kernel started it.
+    match unsafe { engine::start(&[]) } {
+        Ok(Role::Traced) => Ok(None),
+        Ok(Role::Tracer(tracer)) => Ok(Some(ptrace::serve(tracer, wishes))),
+        Err(errno) => Err((
+            "tracing",
+            match report::tracer() {
+                Some(who) => std::io::Error::other(who),
+                None => std::io::Error::from_raw_os_error(errno.0.into()),
+            },
+        )),
+    }
+}
+
+/// The rules of the options.
+fn rules(options: &[OsString]) -> Result<Misc, u8> {
+    let mut rules = Misc::default();
+    match rules_of::add_given(&mut rules, options, None) {
+        Ok(()) => Ok(rules),
+        Err(trouble) => {
+            crate::binfmt::tell(&trouble);
+            Err(OWN_FAILURE)
+        }
+    }
 }
 
 /// Runs the program as the root of a tree; returns an exit status only when it could not be started.
 pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
     let argv = std::mem::take(&mut args.program);
     let name = argv.first().cloned().unwrap_or_default();
-    let (interp, interps) = interps(&args.interp);
+    let (interp, mut interps) = interps(&args.interp);
     if interp.is_some() {
         report::say(format_args!("with --tree, --interp takes OLD=NEW"));
         return OWN_FAILURE;
     }
-    if let Err((what, error)) = enter(interps) {
-        report::say(format_args!("no tree: {what}: {error}; uexec doctor says what is missing"));
-        return OWN_FAILURE;
+    let rules = match rules(&args.rules.binfmt) {
+        Ok(rules) => rules,
+        Err(status) => return status,
+    };
+    let by_kernel = match args.via {
+        Via::Binfmt => true,
+        Via::Ptrace => false,
+        Via::Auto => doctor::allows(Attempt::Binfmt),
+    };
+    // An outer tree's count here, too, where this one says nothing else.
+    let inherited = Inherited::read();
+    interps.extend(inherited.interps.iter().cloned());
+    let with_inherited_rules = rules_of::uses_host(&args.rules.binfmt);
+    let entered = match by_kernel {
+        true => {
+            let (interps, inherited, given) = (&interps, &inherited, &rules);
+            enter(&Table { interps, inherited, with_inherited_rules, given }).map(|()| None)
+        }
+        false => follow(interps, rules.clone()),
+    };
+    match entered {
+        Ok(None) => {}
+        Ok(Some(status)) => return status,
+        Err((what, error)) => {
+            report::say(format_args!(
+                "no tree: {what}: {error}; uexec doctor says what is missing"
+            ));
+            return OWN_FAILURE;
+        }
     }
     let (no_aslr, verbose) = (args.no_aslr, args.verbose);
     let (mut host, mut exec, _stdin) = match set_up(args, argv, envp) {
@@ -62,7 +120,9 @@ pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
     }
     let path = std::env::var_os("PATH");
     let path = path.as_ref().map(|p| p.as_bytes());
-    let planned = find_and_plan(exec.clone(), path, &mut host, &KERNEL_FORMATS);
+    let known = if by_kernel { KERNEL_FORMATS } else { ALL_FORMATS };
+    let formats = rules_of::before(known, &rules);
+    let planned = find_and_plan(exec.clone(), path, &mut host, &formats);
     if let Ok(plan) = &planned {
         if verbose > 1 {
             tell_story(plan);

@@ -77,7 +77,10 @@ fn says_what_is_forbidden_and_goes_another_way() {
         assert!(finding["seen"].as_str().unwrap().contains("EPERM"), "{finding:#}");
         assert!(!finding["remedy"].as_str().unwrap().is_empty(), "{finding:#}");
     }
-    let traced = ["ptrace", "seccomp"].iter().all(|n| finding(&health, n)["outcome"] == "yes");
+    assert_eq!(finding(&health, "tree_binfmt")["outcome"], "no");
+    let traced = ["ptrace", "seccomp", "tree_ptrace"]
+        .iter()
+        .all(|n| finding(&health, n)["outcome"] == "yes");
     assert_eq!(way(&health, "tree"), &if traced { Value::from("ptrace") } else { Value::Null });
 }
 

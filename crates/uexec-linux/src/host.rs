@@ -43,6 +43,8 @@ pub struct Host {
     root: Option<OwnedFd>,
     /// The kernel itself has executed the program.
     executed: bool,
+    /// Permission bits and mount options are asked, and nobody else.
+    by_modes: bool,
     /// Kernel settings already read, in the order of [`Sysctl`].
     settings: [Option<u64>; 7],
 }
@@ -100,6 +102,7 @@ impl Host {
             exit: OnceCell::new(),
             moved: false,
             executed: false,
+            by_modes: false,
             root: None,
             settings: [None; 7],
         }
@@ -122,6 +125,7 @@ impl Host {
             settings: self.settings,
             moved: false,
             executed: false,
+            by_modes: false,
         }
     }
 
@@ -175,6 +179,12 @@ impl Host {
     /// again whether it may be.
     pub fn after_exec(&mut self) {
         self.executed = true;
+    }
+
+    /// Asks nothing but permission bits and mount options whether a file may be executed: for those
+    /// who only want to know beforehand what somebody else will then decide.
+    pub fn by_modes(&mut self) {
+        self.by_modes = true;
     }
 
     /// The kernel has just executed this program, another than the one to be planned: an exec's rules
@@ -315,6 +325,7 @@ impl World for Host {
         }
         let fd = self.file(file).map_err(bad)?.fd();
         let said = match role {
+            _ if self.by_modes => Err(Errno::ENOSYS),
             Role::Program => ffi::execve_check(fd),
             Role::Loader => ffi::exec_open_check(fd),
         };

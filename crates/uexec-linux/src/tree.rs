@@ -14,6 +14,9 @@
 
 mod call;
 mod event;
+#[allow(unsafe_code, reason = "has stopped threads make other system calls")]
+mod inject;
+mod serve;
 #[allow(unsafe_code, reason = "makes the tracer's process, and starts the command")]
 mod start;
 
@@ -23,6 +26,7 @@ use rustix::time::{ClockId, clock_gettime};
 use uexec_core::Errno;
 
 pub use event::{Call, Ended, Event, Image, Usage, What};
+pub use serve::{Asked, Image as Loader, Served, is_cloexec_of, status_of};
 pub use start::{Role, command, start};
 
 use crate::ffi::tracer::{self, Report, Resume, Whom};

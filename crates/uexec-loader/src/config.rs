@@ -32,6 +32,17 @@ pub const LEN: usize = 16384;
 /// ```
 #[must_use]
 pub fn rule(name: &str, interpreter: &str) -> String {
+    text(name, interpreter, 62, (54, 56))
+}
+
+/// The same for i386 programs: program headers of 32 bytes.
+#[must_use]
+pub fn rule_i386(name: &str, interpreter: &str) -> String {
+    text(name, interpreter, 3, (42, 32))
+}
+
+/// For one machine; `phentsize`: where the size of program headers stands, and what it is.
+fn text(name: &str, interpreter: &str, machine: u8, phentsize: (usize, u8)) -> String {
     const IDENT_LEN: usize = 16;
     let mut magic = [0u8; 56];
     let mut mask = [0u8; 56];
@@ -45,8 +56,8 @@ pub fn rule(name: &str, interpreter: &str) -> String {
     want(0, b"\x7fELF", &[0xff; 4]);
     want(IDENT_LEN - 1, &[0], &[0xff]); // the mark
     want(16, &[2, 0], &[0xfe, 0xff]); // e_type
-    want(18, &[62, 0], &[0xff; 2]); // e_machine
-    want(54, &[56, 0], &[0xff; 2]); // e_phentsize
+    want(18, &[machine, 0], &[0xff; 2]); // e_machine
+    want(phentsize.0, &[phentsize.1, 0], &[0xff; 2]); // e_phentsize
     let text = |bytes: &[u8]| bytes.iter().map(|b| format!("\\x{b:02x}")).collect::<String>();
     format!(":{name}:M::{}:{}:{interpreter}:OCPF", text(&magic), text(&mask))
 }
@@ -62,18 +73,34 @@ pub struct Config {
     pub rules: Vec<Vec<u8>>,
     /// Whether it loads what the kernel has lost, a.out programs.
     pub lost_formats: bool,
+    /// What is to be executed, where arguments and environment are the program's already.
+    pub call: Option<Call>,
+}
+
+/// An exec as it was called, but for its arguments and environment.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Call {
+    /// The descriptor that a relative path starts from; `None`: the current directory.
+    pub dir: Option<i32>,
+    /// That descriptor is to be gone when the program starts.
+    pub close: bool,
+    /// `AT_…` flags of `execveat(2)`.
+    pub flags: u32,
+    /// The path.
+    pub path: Vec<u8>,
 }
 
 impl Config {
     /// As it stands in the pages behind [`MAGIC`]; `None` when it does not fit.
     ///
     /// ```
-    /// use uexec_loader::config::Config;
+    /// use uexec_loader::config::{Call, Config};
     /// use uexec_linux::{Host, Known};
     /// let known = Known::of(&mut Host::new());
     /// let interps = vec![(b"/old".to_vec(), b"/new".to_vec())];
     /// let rules = vec![b":x:E::x::/bin/x:".to_vec()];
-    /// let config = Config { known, interps, rules, lost_formats: true };
+    /// let call = Some(Call { dir: Some(3), path: b"prog".to_vec(), ..Call::default() });
+    /// let config = Config { known, interps, rules, lost_formats: true, call };
     /// assert_eq!(Config::decode(&config.encode().unwrap()), config);
     /// assert_eq!(Config::decode(&[0; 64]), Config::default());
     /// ```
@@ -96,6 +123,13 @@ impl Config {
         list(&mut self.interps.iter().flat_map(|(old, new)| [old, new]))?;
         list(&mut self.rules.iter())?;
         out.push(self.lost_formats.into());
+        if let Some(Call { dir, close, flags, path }) = &self.call {
+            out.extend([1, (*close).into()]);
+            out.extend(dir.unwrap_or(-1).to_le_bytes());
+            out.extend(flags.to_le_bytes());
+            out.extend(u16::try_from(path.len()).ok()?.to_le_bytes());
+            out.extend(path);
+        }
         (MAGIC.len() + out.len() <= LEN).then_some(out)
     }
 
@@ -112,7 +146,8 @@ impl Config {
         let mut text = || next().filter(|t| !t.is_empty()).map(<[u8]>::to_vec);
         let interps = core::iter::from_fn(|| Some((text()?, text()?))).collect();
         let rules = core::iter::from_fn(&mut text).collect();
-        Config { known, interps, rules, lost_formats: bytes.first() == Some(&1) }
+        let lost_formats = take(&mut bytes) == Some([1]);
+        Config { known, interps, rules, lost_formats, call: call(&mut bytes) }
     }
 
     /// The rules as an instance; what is none is passed over.
@@ -133,4 +168,19 @@ impl Config {
         }
         formats
     }
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (first, rest) = bytes.split_first_chunk::<N>()?;
+    *bytes = rest;
+    Some(*first)
+}
+
+fn call(bytes: &mut &[u8]) -> Option<Call> {
+    let [1, close] = take(bytes)? else { return None };
+    let dir = i32::from_le_bytes(take(bytes)?);
+    let flags = u32::from_le_bytes(take(bytes)?);
+    let len = usize::from(u16::from_le_bytes(take(bytes)?));
+    let path = bytes.get(..len)?.to_vec();
+    Some(Call { dir: (dir >= 0).then_some(dir), close: close != 0, flags, path })
 }

@@ -11,4 +11,4 @@ mod image;
 pub mod load;
 
 #[cfg(feature = "image")]
-pub use image::{IMAGE, image};
+pub use image::{IMAGE, image, told_address};

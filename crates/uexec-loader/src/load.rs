@@ -11,7 +11,7 @@ use uexec_core::world::{At, Sysctl};
 use uexec_core::{Errno, Exec, ExecError, Handover, Privileges, Stage, flags, plan};
 use uexec_linux::{Caller, Home, Host, Prepared, prepare_at, spawn};
 
-use crate::config::Config;
+use crate::config::{Call, Config};
 
 /// What the kernel gave the loader.
 #[derive(Clone, Debug, Default)]
@@ -54,7 +54,7 @@ pub enum Failed {
 /// but to map memory where there was room.
 pub unsafe fn load(
     start: Start,
-    config: Config,
+    mut config: Config,
     random_break: bool,
     home: Home,
 ) -> Result<Prepared, Failed> {
@@ -64,12 +64,16 @@ pub unsafe fn load(
         host.learn(Sysctl::RandomizeVaSpace, 2);
     }
     let mut report = None;
-    let (mut exec, close) = match start.aux(at::EXECFD) {
-        Some(fd) => {
+    let (mut exec, close) = match (config.call.take(), start.aux(at::EXECFD)) {
+        (Some(call), _) => {
+            host.just_executed();
+            called(start, call)
+        }
+        (None, Some(fd)) => {
             host.after_exec();
             handed_over(start, fd as i32)
         }
-        None => {
+        (None, None) => {
             host.just_executed();
             report = report_to(&start);
             directly(start)?
@@ -95,6 +99,21 @@ pub unsafe fn load(
     let plan = Box::leak(Box::new(plan));
     // SAFETY: the caller's promise.
     unsafe { prepare_at(home, plan, host, &caller) }.map_err(fail)
+}
+
+/// An exec in whose place the kernel was made to execute the loader.
+fn called(start: Start, call: Call) -> (Exec, Option<i32>) {
+    let exec = Exec {
+        at: call.dir.map_or(At::Cwd, At::Fd),
+        path: call.path,
+        flags: call.flags,
+        fd_cloexec: call.close,
+        argv: start.argv,
+        envp: start.envp,
+        untold: true,
+        ..Exec::default()
+    };
+    (exec, call.dir.filter(|_| call.close))
 }
 
 /// An exec that the kernel has done for the most part: MISC-25, MISC-26, MISC-31.

@@ -38,6 +38,8 @@ pub(crate) enum Attempt {
     SetMm,
     /// Asking the kernel's policy about a file.
     PolicyCheck,
+    /// Being a small tree: a process that starts another.
+    Tree,
     /// Being traced.
     Ptrace,
     /// A system call filter that reports to a tracer.

@@ -13,6 +13,8 @@ pub(crate) fn attempt(which: Attempt) -> u8 {
         Attempt::Userns => userns::enter().map_err(|e| ("unshare(CLONE_NEWUSER)", e)),
         Attempt::Binfmt => own_binfmt_misc(),
         Attempt::Exe => return print_exe(),
+        Attempt::Tree => super::trial::kernel_runs(&super::trial::x86_64())
+            .map_err(|e| ("a child", io::Error::other(e))),
         Attempt::SetMm => core("prctl(PR_SET_MM_MAP)", uexec_linux::attempt::set_mm()),
         Attempt::PolicyCheck => {
             core("execveat(AT_EXECVE_CHECK)", uexec_linux::attempt::execve_check())

@@ -158,6 +158,12 @@ fn tracing(health: &mut Health) {
                 .into()
         },
     );
+    for (via, name, what) in [
+        ("binfmt", "tree_binfmt", "a small tree can be served by the kernel (--via binfmt)"),
+        ("ptrace", "tree_ptrace", "a small tree can be served by a tracer (--via ptrace)"),
+    ] {
+        tried(health, name, what, trial::tree(via), || "what is said above".into());
+    }
     if let Some(scope) = setting("kernel/yama/ptrace_scope").filter(|s| s != "0") {
         let seen = format!("kernel.yama.ptrace_scope is {scope}");
         note(health, "ptrace_others", "only some processes can be traced or dumped", seen);
@@ -218,10 +224,20 @@ fn will(health: &Health) -> Vec<Will> {
             "asks permission bits and mount options before anything is run",
         ),
     };
-    let tree = if has("own_binfmt_misc") && has("memory_exec") {
-        row("tree", Some("binfmt"), "run --tree serves every exec through a binfmt_misc of its own")
-    } else if has("ptrace") && has("seccomp") {
-        row("tree", Some("ptrace"), "run --tree serves every exec through ptrace")
+    let tree = if has("tree_binfmt") {
+        row(
+            "tree",
+            Some("binfmt"),
+            "run --tree has the kernel start uexec's loader, in namespaces of its own: other ids \
+             show as 65534",
+        )
+    } else if has("tree_ptrace") {
+        row(
+            "tree",
+            Some("ptrace"),
+            "run --tree traces, and steps in where uexec would load something else than the \
+             kernel: no debugger in it, no set-user-ID",
+        )
     } else {
         row("tree", None, "run --tree is not possible")
     };

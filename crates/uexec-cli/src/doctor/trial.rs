@@ -46,6 +46,20 @@ pub(super) fn exe_under_run(options: &[&str]) -> Result<Vec<u8>, String> {
     }
 }
 
+/// A whole small tree, served this way.
+pub(super) fn tree(via: &str) -> Result<(), String> {
+    let mut command = Command::new(SELF);
+    command.args(["run", "--tree", "--via", via, SELF, "doctor", "--attempt"]);
+    let output = run(command.arg(name(Attempt::Tree)))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let said = text.lines().next().unwrap_or_default().strip_prefix("uexec: ");
+    let said = said.map(|line| line.split("; uexec doctor").next().unwrap_or(line).to_owned());
+    Err(said.unwrap_or_else(|| output.status.to_string()))
+}
+
 /// Has the kernel execute a small program from memory that exits with [`STATUS`].
 pub(super) fn kernel_runs(program: &[u8]) -> Result<(), String> {
     let file = memory_file("uexec-doctor", program, true).map_err(|e| e.to_string())?;

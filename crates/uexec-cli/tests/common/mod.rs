@@ -8,6 +8,7 @@ use std::io::Write;
 pub(crate) mod ask;
 pub(crate) mod elf;
 pub(crate) mod place;
+pub(crate) mod terminal;
 
 /// Says visibly that something was not tested, and why.
 pub(crate) fn skip(what: &str, why: &str) {

@@ -1,4 +1,5 @@
-//! `uexec run --tree`: each exec of a tree is served, and nothing else is different from outside.
+//! `uexec run --tree --via binfmt`: each exec of a tree is served, and nothing else is different from
+//! outside.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -6,84 +7,13 @@ mod common;
 mod complete;
 mod ends;
 mod equal;
+mod jobs;
+mod kit;
 mod privilege;
+mod rules;
+mod work;
 
-use std::ffi::OsStr;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+pub(crate) use kit::*;
 
-use common::place::{Place, one_at_a_time, uexec};
-use common::{root, skip};
-
-const NOBODY: u32 = 65534;
-
-/// Whether this host lets anybody have a tree; says so if not.
-fn possible(what: &str) -> bool {
-    let output = Command::new(uexec()).args(["run", "--tree", "/bin/sh", "-c", "exit 42"]).output();
-    let output = output.unwrap();
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    if output.status.code() == Some(42) {
-        return true;
-    }
-    assert!(text.contains("no tree: "), "{text}");
-    skip(what, text.trim_end());
-    false
-}
-
-/// A command with these arguments: in a tree, or as it is.
-fn command(tree: bool, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-    let mut words = words.into_iter();
-    let mut command = match tree {
-        true => {
-            let mut command = Command::new(uexec());
-            command.args(["run", "--tree"]);
-            command
-        }
-        false => Command::new(words.next().unwrap()),
-    };
-    command.args(words);
-    command
-}
-
-/// The same as whoever is not root.
-fn unprivileged(command: &mut Command) -> &mut Command {
-    if root() { command.uid(NOBODY).gid(NOBODY) } else { command }
-}
-
-fn run(command: &mut Command) -> Output {
-    let child = {
-        let _lock = one_at_a_time();
-        command
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped())
-            .stdin(std::process::Stdio::null())
-            .spawn()
-            .unwrap()
-    };
-    child.wait_with_output().unwrap()
-}
-
-/// What it wrote; it must succeed.
-#[track_caller]
-fn output(command: &mut Command) -> String {
-    let output = run(command);
-    assert!(output.status.success(), "{command:?}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// A program from C.
-fn compile(place: &Place, name: &str, source: &str, flags: &[&str]) -> PathBuf {
-    let file = place.file(&format!("{name}.c"), source, 0o644);
-    let program = place.join(name);
-    let built = run(Command::new("cc").args(["-O1", "-o"]).arg(&program).arg(file).args(flags));
-    assert!(built.status.success(), "{built:?}");
-    program
-}
-
-/// The dynamic loader that a program names.
-fn interpreter(program: &Path) -> Option<String> {
-    let told = run(Command::new(uexec()).args(["explain", "--json"]).arg(program));
-    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
-    Some(told["image"]["interp"].as_str()?.to_owned())
-}
+/// How the trees are served.
+const VIA: &str = "binfmt";

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::common::place::Place;
 use crate::common::{root, skip};
-use crate::{NOBODY, command, compile, output, possible, run, unprivileged};
+use crate::{NOBODY, command, compile, output, possible, run, same_loader, unprivileged};
 
 const WHO: &str = r#"
 #include <stdio.h>
@@ -38,6 +38,15 @@ fn set_user_id_files_give_nothing() {
     let line = format!("{}; sh -c {0}", who.display());
     let said = output(unprivileged(&mut command(true, ["sh", "-c", &line])));
     assert_eq!(said, expected.repeat(2));
+    // In a tree of root's nobody else gains anything by the loader, and none is refused.
+    let pair = same_loader();
+    let drop =
+        format!("setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups {}", who.display());
+    let [ours, kernels] = [true, false].map(|tree| {
+        let served = pair.iter().filter(|_| tree).flat_map(|pair| ["--interp", pair]);
+        run(&mut command(tree, served.chain(["sh", "-c", &drop])))
+    });
+    assert_eq!(ours.stdout, kernels.stdout, "{ours:?}");
 }
 
 #[test]

@@ -128,6 +128,29 @@ impl Regs {
         }
     }
 
+    /// Makes the system call that the thread is at the beginning of another one, of the same kind.
+    pub(crate) fn change_call(&mut self, i386: bool, number: u64, args: [u64; 5]) {
+        const ORIG_RAX: usize = 15;
+        // rdi, rsi, rdx, r10, r8; ebx, ecx, edx, esi, edi.
+        let places = if i386 { [5, 11, 12, 13, 14] } else { [14, 13, 12, 7, 9] };
+        for (place, value) in places.into_iter().zip(args) {
+            self.0[place] = value;
+        }
+        self.0[ORIG_RAX] = number;
+    }
+
+    /// Has the thread, which is leaving a system call, make that one again with these arguments:
+    /// its instruction has two bytes, of whatever kind it is.
+    pub(crate) fn call_again(&mut self, i386: bool, number: u64, args: [u64; 5]) {
+        const RAX: usize = 10;
+        const ORIG_RAX: usize = 15;
+        const RIP: usize = 16;
+        self.change_call(i386, number, args);
+        self.0[RAX] = number;
+        self.0[ORIG_RAX] = u64::MAX;
+        self.0[RIP] = self.0[RIP].wrapping_sub(2);
+    }
+
     /// Number and arguments of the system call that the thread is in, which may be one of the i386
     /// kind.
     pub(crate) const fn system_call(&self, i386: bool) -> (u64, [u64; 6]) {

@@ -38,6 +38,29 @@ pub(crate) fn event_message(tid: i32) -> Result<u64, Errno> {
     result(unsafe { syscall6(nr::PTRACE, args) }).map(|_| message)
 }
 
+/// The signals that a stopped thread blocks: bit 0 is signal 1.
+pub(crate) fn signal_mask_of(tid: i32) -> Result<u64, Errno> {
+    const PTRACE_GETSIGMASK: u64 = 0x420a;
+    let mut mask = 0u64;
+    let args = [PTRACE_GETSIGMASK, tid as u64, 8, (&raw mut mask) as u64, 0, 0];
+    // SAFETY: writes eight bytes.
+    result(unsafe { syscall6(nr::PTRACE, args) }).map(|_| mask)
+}
+
+/// Sets them.
+pub(crate) fn set_signal_mask_of(tid: i32, mask: u64) -> Result<(), Errno> {
+    const PTRACE_SETSIGMASK: u64 = 0x420b;
+    let args = [PTRACE_SETSIGMASK, tid as u64, 8, (&raw const mask) as u64, 0, 0];
+    // SAFETY: reads eight bytes.
+    result(unsafe { syscall6(nr::PTRACE, args) }).map(drop)
+}
+
+/// Says anew what is reported of a stopped thread, and of those it will make.
+pub(crate) fn set_options(tid: i32, options: u64) -> Result<(), Errno> {
+    const PTRACE_SETOPTIONS: u64 = 0x4200;
+    plain(nr::PTRACE, [PTRACE_SETOPTIONS, tid as u64, 0, options, 0, 0]).map(drop)
+}
+
 /// `struct ptrace_syscall_info` (`include/uapi/linux/ptrace.h`, Linux 5.3).
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -55,6 +78,11 @@ impl CallInfo {
     pub(crate) fn entered(&self) -> Option<(u64, [u64; 6])> {
         let [number, a, b, c, d, e, f, _] = self.words;
         matches!(self.op, 1 | 3).then_some((number, [a, b, c, d, e, f]))
+    }
+
+    /// Whether the thread is at the beginning of a call, stopped there for that alone.
+    pub(crate) const fn enters(&self) -> bool {
+        self.op == 1
     }
 
     /// What the call that is being left has returned.
@@ -98,6 +126,8 @@ pub(crate) enum Whom {
     LookNow,
     /// This one, whose report is taken.
     Take(i32),
+    /// Anybody, whose report is taken.
+    TakeAny,
 }
 
 /// `waitid(2)`. `None` if nothing has happened yet.
@@ -111,6 +141,7 @@ pub(crate) fn wait(whom: Whom) -> Result<Option<Report>, Errno> {
         Whom::Look => (P_ALL, 0, WNOWAIT),
         Whom::LookNow => (P_ALL, 0, WNOWAIT | WNOHANG),
         Whom::Take(tid) => (P_PID, tid as u64, WNOHANG),
+        Whom::TakeAny => (P_ALL, 0, 0),
     };
     let mut info = [0i32; 32];
     let mut usage: Rusage = [0; 18];
@@ -152,6 +183,16 @@ pub(crate) fn read_memory(pid: i32, addr: u64, to: &mut [u8]) -> usize {
     let args = [pid as u64, to, 1, from, count, 0];
     // SAFETY: reads the descriptions, and writes at most `to.len()` bytes to `to`.
     result(unsafe { syscall6(nr::PROCESS_VM_READV, args) }).unwrap_or(0) as usize
+}
+
+/// Writes to memory of a stopped thread, whatever protects it there; zeros fill the last word.
+pub(crate) fn write_memory(tid: i32, addr: u64, from: &[u8]) -> Result<(), Errno> {
+    const PTRACE_POKEDATA: u64 = 5;
+    for (i, bytes) in from.chunks(8).enumerate() {
+        let word = bytes.iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+        plain(nr::PTRACE, [PTRACE_POKEDATA, tid as u64, addr + i as u64 * 8, word, 0, 0])?;
+    }
+    Ok(())
 }
 
 /// Makes a copy of this process, as `fork(2)`: 0 in the child.

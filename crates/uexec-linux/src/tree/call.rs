@@ -21,13 +21,50 @@ const STRINGS: usize = 1 << 20;
 
 /// The exec that a thread is entering.
 pub(super) fn exec_call(at: u64, tid: i32, info: &CallInfo) -> Option<Call> {
-    let (number, [a, b, c, d, e, _]) = info.entered()?;
-    let word = if info.arch == ARCH_I386 || number & X32 != 0 { 4 } else { 8 };
-    let is_at = matches!((info.arch == ARCH_I386, number & !X32), (true, 358) | (false, 322 | 545));
-    let (dir, path, argv, envp, flags) =
-        if is_at { (Some(a as i32), b, c, d, e as u32) } else { (None, a, b, c, 0) };
-    let path = string(tid, path, &mut Vec::new());
-    Some(Call { at, dir, flags, path, argv: strings(tid, argv, word), envp, word })
+    let raw = RawCall::of(info)?;
+    let path = string(tid, raw.path, &mut Vec::new());
+    let argv = strings(tid, raw.argv, raw.word);
+    Some(Call { at, dir: raw.dir, flags: raw.flags, path, argv, envp: raw.envp, word: raw.word })
+}
+
+/// The arguments of an exec, as addresses.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RawCall {
+    pub(super) dir: Option<i32>,
+    pub(super) path: u64,
+    pub(super) argv: u64,
+    pub(super) envp: u64,
+    pub(super) flags: u32,
+    word: usize,
+}
+
+impl RawCall {
+    pub(super) fn of(info: &CallInfo) -> Option<RawCall> {
+        let (number, [a, b, c, d, e, _]) = info.entered()?;
+        let i386 = info.arch == ARCH_I386;
+        let word = if i386 || number & X32 != 0 { 4 } else { 8 };
+        let is_at = matches!((i386, number & !X32), (true, 358) | (false, 322 | 545));
+        Some(match is_at {
+            true => {
+                let dir = Some(a as i32);
+                RawCall { dir, path: b, argv: c, envp: d, flags: e as u32, word }
+            }
+            false => RawCall { dir: None, path: a, argv: b, envp: c, flags: 0, word },
+        })
+    }
+
+    /// The path and where it ends; `None` where it cannot be read.
+    pub(super) fn path(&self, tid: i32) -> Option<(Vec<u8>, u64)> {
+        const PATH_MAX: usize = 4096;
+        let mut bytes = [0; PATH_MAX];
+        let first = bytes.get_mut(..256)?;
+        let mut n = read_memory(tid, self.path, first);
+        if until_nul(&bytes[..n]).is_none() {
+            n = read_memory(tid, self.path, &mut bytes);
+        }
+        let path = until_nul(&bytes[..n])?;
+        Some((path.to_vec(), self.path + path.len() as u64))
+    }
 }
 
 impl Call {
@@ -203,10 +240,16 @@ fn clone3_args(tid: i32, addr: u64, size: u64) -> CloneArgs {
     }
 }
 
+/// What stands behind a name in `/proc/TID/status`.
+pub(super) fn status_line(tid: i32, name: &str) -> Option<Vec<u8>> {
+    let file = alloc::ffi::CString::new(format!("/proc/{tid}/status")).ok()?;
+    let text = procfs::read_file(&file);
+    let lines = text.split(|b| *b == b'\n');
+    let line = lines.filter_map(|l| l.strip_prefix(name.as_bytes())).find(|l| l.starts_with(b":"));
+    line.map(|l| l.get(1..).unwrap_or_default().trim_ascii().to_vec())
+}
+
 /// The process that a thread belongs to.
 pub(super) fn process_of(tid: i32) -> Option<i32> {
-    let name = alloc::ffi::CString::new(format!("/proc/{tid}/status")).ok()?;
-    let text = procfs::read_file(&name);
-    let line = text.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(b"Tgid:"))?;
-    core::str::from_utf8(line).ok()?.trim().parse().ok()
+    core::str::from_utf8(&status_line(tid, "Tgid")?).ok()?.parse().ok()
 }

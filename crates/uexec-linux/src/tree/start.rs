@@ -120,25 +120,28 @@ fn read_number(from: &OwnedFd) -> Option<u32> {
 }
 
 /// Lets every `execve` and `execveat`, of all three kinds of system calls, be reported to the
-/// tracer, and nothing else.
+/// tracer, and nothing else: not the question whether a file may be executed (`AT_EXECVE_CHECK`).
 fn install_filter() -> Result<(), Errno> {
     // `struct sock_filter`: code, jump if true, jump if false, operand (`seccomp(2)`).
     const fn op(code: u64, jt: u64, jf: u64, k: u64) -> u64 {
         code | jt << 16 | jf << 24 | k << 32
     }
+    const AT_EXECVE_CHECK: u64 = 0x1_0000;
     let is = |jt, jf, k| op(0x15, jt, jf, k);
     let program = [
         op(0x20, 0, 0, 4), // the architecture
         is(4, 0, AUDIT_ARCH_X86_64),
-        is(0, 9, ARCH_I386.into()),
+        is(0, 11, ARCH_I386.into()),
         op(0x20, 0, 0, 0), // the number
-        is(6, 0, 11),
-        is(5, 6, 358),
+        is(8, 0, 11),
+        is(5, 8, 358),
         op(0x20, 0, 0, 0),
-        is(3, 0, 59),
+        is(5, 0, 59),
         is(2, 0, 322),
-        is(1, 0, X32 | 520),
-        is(0, 1, X32 | 545),
+        is(3, 0, X32 | 520),
+        is(0, 3, X32 | 545),
+        op(0x20, 0, 0, 48), // the flags of execveat
+        op(0x45, 1, 0, AT_EXECVE_CHECK),
         op(0x06, 0, 0, 0x7ff0_0000), // SECCOMP_RET_TRACE
         op(0x06, 0, 0, 0x7fff_0000), // SECCOMP_RET_ALLOW
     ];

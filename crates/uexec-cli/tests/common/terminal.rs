@@ -1,0 +1,72 @@
+//! A terminal, somebody who types, and patience.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Waits until something is so; nothing here takes that long.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(30), "{what} does not happen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Makes standard input the terminal of a session of its own.
+fn lead_terminal() -> std::io::Result<()> {
+    // SAFETY: numbers only.
+    unsafe { libc::setsid() };
+    // SAFETY: numbers only.
+    unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
+    Ok(())
+}
+
+/// What a shell says that gets this typed, in a terminal of its own. Each line is sent when the
+/// text before it has been seen.
+pub(crate) fn typed(mut command: Command, lines: &[(&str, &str)]) -> String {
+    let (mut ours, mut theirs) = (0, 0);
+    let null = std::ptr::null_mut();
+    // SAFETY: stores two descriptors; the other pointers may be null.
+    let made =
+        unsafe { libc::openpty(&raw mut ours, &raw mut theirs, null, null.cast(), null.cast()) };
+    assert_eq!(made, 0);
+    // SAFETY: it is open, and nobody else's.
+    let mut ours = unsafe { fs::File::from_raw_fd(ours) };
+    // SAFETY: likewise.
+    let theirs = unsafe { OwnedFd::from_raw_fd(theirs) };
+    for to in [Command::stdin, Command::stdout, Command::stderr] {
+        to(&mut command, Stdio::from(theirs.try_clone().unwrap()));
+    }
+    // SAFETY: makes system calls only.
+    unsafe { command.pre_exec(lead_terminal) };
+    let mut child = command.spawn().unwrap();
+    drop((command, theirs));
+    let mut seen = String::new();
+    let mut buffer = [0; 1024];
+    for (after, line) in lines {
+        let from = seen.len();
+        until(after, || {
+            if seen[from..].contains(after) {
+                return true;
+            }
+            let mut wait = libc::pollfd { fd: ours.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+            // SAFETY: reads and writes the one structure.
+            if unsafe { libc::poll(&raw mut wait, 1, 100) } != 1 {
+                return false;
+            }
+            let n = ours.read(&mut buffer).unwrap_or(0);
+            seen += &String::from_utf8_lossy(&buffer[..n]);
+            seen[from..].contains(after)
+        });
+        ours.write_all(line.as_bytes()).unwrap();
+    }
+    while let Ok(n @ 1..) = ours.read(&mut buffer) {
+        seen += &String::from_utf8_lossy(&buffer[..n]);
+    }
+    assert!(child.wait().unwrap().success(), "{seen}");
+    seen
+}

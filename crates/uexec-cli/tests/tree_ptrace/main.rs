@@ -1,0 +1,26 @@
+//! `uexec run --tree --via ptrace`: the same tests as of the other way.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+#[path = "../tree/complete.rs"]
+mod complete;
+#[path = "../tree/ends.rs"]
+mod ends;
+#[path = "../tree/equal.rs"]
+mod equal;
+#[path = "../tree/jobs.rs"]
+mod jobs;
+#[path = "../tree/kit.rs"]
+mod kit;
+#[path = "../tree/privilege.rs"]
+mod privilege;
+#[path = "../tree/rules.rs"]
+mod rules;
+#[path = "../tree/work.rs"]
+mod work;
+
+pub(crate) use kit::*;
+
+/// How the trees are served.
+const VIA: &str = "ptrace";

@@ -1,0 +1,374 @@
+//! A tree whose execs somebody else may decide: a program is then loaded by a loader that the
+//! kernel executes in its place. All other execs, those that fail among them, are the kernel's own;
+//! nothing else is stopped at but the beginning of processes, and signals.
+//!
+//! The thread is made to take a descriptor of the loader from the tracer or, where it may not, to
+//! make a file in memory that the tracer writes the loader to; and to execute that with the
+//! arguments it has passed itself. What is to be loaded is written to the loader's memory before it
+//! runs. Nothing of the thread's own memory is changed, which a `vfork(2)` child has in common with
+//! its parent. Until the loader runs its signals wait, as those of a thread in an exec do. Where
+//! anything of this fails, the exec is the kernel's.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::vec::Vec;
+
+use rustix::fd::{AsRawFd, BorrowedFd};
+use rustix::fs::{Mode, OFlags, Stat};
+use uexec_core::{Errno, flags};
+
+use super::call::{self, RawCall};
+use super::inject::{Name, Place};
+use super::{OPTIONS, SIGTRAP, Tracer};
+use crate::ffi::thread;
+use crate::ffi::tracer::{self, Report, Resume, Whom};
+use crate::spawn;
+
+/// `PTRACE_O_TRACEEXEC`: only for those that execute the loader.
+const EXEC_OPTION: u64 = 0x10;
+const FD_CLOEXEC: u64 = 1;
+
+/// An exec that is about to happen.
+#[derive(Debug)]
+pub struct Asked {
+    /// The thread.
+    pub tid: i32,
+    /// The descriptor of `execveat`.
+    pub dir: Option<i32>,
+    /// `AT_…` flags of `execveat`.
+    pub flags: u32,
+    /// The path.
+    pub path: Vec<u8>,
+}
+
+/// How an exec is served.
+#[derive(Debug)]
+pub struct Served {
+    /// What the loader is told: which exec, and how.
+    pub told: Vec<u8>,
+    /// This descriptor is close-on-exec, and must outlive the loader's exec.
+    pub keep: Option<i32>,
+}
+
+/// The loader.
+#[derive(Clone, Copy, Debug)]
+pub struct Image<'a> {
+    /// The file.
+    pub bytes: &'a [u8],
+    /// Where in its memory something is told.
+    pub told_at: u64,
+}
+
+/// What a thread has been made to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Have a descriptor of the tracer.
+    Pidfd,
+    /// Take the loader's from there.
+    Take,
+    /// Make a file.
+    File,
+    /// Let the descriptor outlive the exec.
+    Keep,
+    /// Execute the file.
+    Exec,
+    /// Nothing of all that after all: the descriptor as it was.
+    Unkeep,
+    /// The file closed.
+    Close,
+    /// Its own call.
+    Own,
+}
+
+#[derive(Debug)]
+struct Serving {
+    place: Place,
+    /// Address of an empty string in the thread's memory.
+    empty: u64,
+    raw: RawCall,
+    mask: u64,
+    served: Served,
+    stage: Stage,
+    /// The loader, and the tracer; -1 where there is none.
+    file: i32,
+    pidfd: i32,
+}
+
+struct Server<'a> {
+    loader: &'a Loader<'a>,
+    decide: &'a mut dyn FnMut(&Asked) -> Option<Served>,
+    /// Whether descriptors can be taken from the tracer.
+    can_take: bool,
+    under_way: BTreeMap<i32, Serving>,
+}
+
+/// The loader as it is handed over.
+struct Loader<'a> {
+    image: Image<'a>,
+    file: BorrowedFd<'a>,
+    stat: Stat,
+    tracer: i32,
+    /// Flags for `memfd_create(2)` that this kernel knows.
+    file_flags: u64,
+}
+
+impl Tracer {
+    /// Lets the tree run, until all of it has ended. Of each exec `decide` says whether it is
+    /// served; the thread stands still meanwhile.
+    ///
+    /// # Errors
+    /// Those of `ptrace(2)` and `waitid(2)`.
+    pub fn serve(
+        self,
+        image: Image<'_>,
+        decide: &mut dyn FnMut(&Asked) -> Option<Served>,
+    ) -> Result<(), Errno> {
+        const CLOEXEC: u64 = 1;
+        const EXEC: u64 = 0x10;
+        use rustix::fs::{MemfdFlags, memfd_create};
+        // Before Linux 6.3 memory files are executable without being asked to.
+        let both = MemfdFlags::CLOEXEC | MemfdFlags::EXEC;
+        let file_flags = memfd_create(c"", both).map_or(CLOEXEC, |_| CLOEXEC | EXEC);
+        let made = spawn::Loader::new(image.bytes)?;
+        let file = made.as_fd();
+        let stat = rustix::fs::fstat(file).map_err(crate::ffi::errno)?;
+        let loader = Loader { image, file, stat, tracer: thread::getpid(), file_flags };
+        let under_way = BTreeMap::new();
+        let mut server = Server { loader: &loader, decide, can_take: true, under_way };
+        loop {
+            match tracer::wait(Whom::TakeAny) {
+                Ok(Some(report)) => server.take(&report)?,
+                Ok(None) => {}
+                Err(Errno::ECHILD) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Server<'_> {
+    fn take(&mut self, report: &Report) -> Result<(), Errno> {
+        let tid = report.tid;
+        if (1..=3).contains(&report.code) {
+            self.under_way.remove(&tid);
+            return Ok(());
+        }
+        match self.stopped(tid, report.status >> 8, report.status & 0xff) {
+            Ok((how, signal)) => tracer::resume(tid, how, signal),
+            // It has been killed: the next report says so.
+            Err(Errno::ESRCH) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A stop: how it goes on, and with which signal.
+    fn stopped(&mut self, tid: i32, event: i32, signal: i32) -> Result<(Resume, i32), Errno> {
+        const EXEC: i32 = 4;
+        const SECCOMP: i32 = 7;
+        const STOP: i32 = 128;
+        /// `SIGSTOP`, `SIGTSTP`, `SIGTTIN`, `SIGTTOU`.
+        const JOB: core::ops::RangeInclusive<i32> = 19..=22;
+        Ok(match event {
+            SECCOMP => (self.entered(tid)?, 0),
+            EXEC => {
+                self.executed(tid)?;
+                (Resume::Cont, 0)
+            }
+            STOP if JOB.contains(&signal) => (Resume::Listen, 0),
+            0 if signal == SIGTRAP | 0x80 => (self.at_call(tid)?, 0),
+            0 => (self.way_on(tid), signal),
+            _ => (self.way_on(tid), 0),
+        })
+    }
+
+    /// A thread that makes a call for us stops when that is over.
+    fn way_on(&self, tid: i32) -> Resume {
+        match self.under_way.get(&tid).map(|s| s.stage) {
+            None | Some(Stage::Exec | Stage::Own) => Resume::Cont,
+            Some(_) => Resume::Syscall,
+        }
+    }
+
+    /// A thread is about to execute something.
+    fn entered(&mut self, tid: i32) -> Result<Resume, Errno> {
+        match self.under_way.get(&tid).map(|s| s.stage) {
+            // What it was made to.
+            Some(Stage::Exec) => return Ok(Resume::Syscall),
+            Some(_) => {
+                self.under_way.remove(&tid);
+                return Ok(Resume::Cont);
+            }
+            None => {}
+        }
+        let info = tracer::call_info(tid)?;
+        let Some(raw) = RawCall::of(&info) else { return Ok(Resume::Cont) };
+        let Some((path, empty)) = raw.path(tid) else { return Ok(Resume::Cont) };
+        let asked = Asked { tid, dir: raw.dir, flags: raw.flags, path };
+        let Some(served) = (self.decide)(&asked) else { return Ok(Resume::Cont) };
+        let mask = tracer::signal_mask_of(tid)?;
+        let place = Place::new(tid, &info)?;
+        tracer::set_signal_mask_of(tid, u64::MAX)?;
+        tracer::set_options(tid, OPTIONS | EXEC_OPTION)?;
+        let (stage, name, args) = match self.can_take {
+            true => (Stage::Pidfd, Name::PidfdOpen, [self.loader.tracer as u64, 0, 0, 0, 0]),
+            false => {
+                let args = [empty, self.loader.file_flags, 0, 0, 0];
+                (Stage::File, Name::MemfdCreate, args)
+            }
+        };
+        place.instead(name, args)?;
+        let serving = Serving { place, empty, raw, mask, served, stage, file: -1, pidfd: -1 };
+        self.under_way.insert(tid, serving);
+        Ok(Resume::Syscall)
+    }
+
+    /// A thread is at the beginning or the end of a call that it was made to make.
+    fn at_call(&mut self, tid: i32) -> Result<Resume, Errno> {
+        let info = tracer::call_info(tid)?;
+        let Some(serving) = self.under_way.get_mut(&tid) else { return Ok(Resume::Cont) };
+        if info.enters() {
+            return Ok(Resume::Syscall);
+        }
+        let result = info.left().unwrap_or(-1);
+        // Not only this one is forbidden to.
+        self.can_take &= result >= 0 || !matches!(serving.stage, Stage::Pidfd | Stage::Take);
+        serving.left(tid, result, self.loader)?;
+        Ok(self.way_on(tid))
+    }
+
+    /// The loader has taken a thread's process.
+    fn executed(&mut self, tid: i32) -> Result<(), Errno> {
+        let former = tracer::event_message(tid)? as i32;
+        if let Some(serving) = self.under_way.remove(&former) {
+            tracer::write_memory(tid, self.loader.image.told_at, &serving.served.told)?;
+            tracer::set_signal_mask_of(tid, serving.mask)?;
+        }
+        // Its leader, whose place it has taken, is gone.
+        self.under_way.remove(&tid);
+        tracer::set_options(tid, OPTIONS & !EXEC_OPTION)
+    }
+}
+
+impl Serving {
+    /// The next step, after one is done.
+    fn left(&mut self, tid: i32, result: i64, loader: &Loader<'_>) -> Result<(), Errno> {
+        match self.stage {
+            Stage::Pidfd | Stage::Take if result < 0 => self.make_file(loader),
+            Stage::Pidfd => {
+                self.pidfd = result as i32;
+                self.stage = Stage::Take;
+                let args = [result as u64, loader.file.as_raw_fd() as u64, 0, 0, 0];
+                self.place.then(Name::PidfdGetfd, args)
+            }
+            Stage::Take => {
+                self.file = result as i32;
+                // In another pid namespace it was a stranger's.
+                match loader.is(tid, self.file) {
+                    true => self.keep(),
+                    false => self.close(tid),
+                }
+            }
+            Stage::File if result < 0 => self.close(tid),
+            Stage::File => {
+                self.file = result as i32;
+                match write(tid, self.file, loader.image.bytes) {
+                    Ok(()) => self.keep(),
+                    Err(_) => self.close(tid),
+                }
+            }
+            Stage::Keep if result == 0 => self.execute(),
+            Stage::Exec => match self.served.keep {
+                Some(fd) => self.flag(Stage::Unkeep, fd, FD_CLOEXEC),
+                None => self.close(tid),
+            },
+            Stage::Keep | Stage::Unkeep | Stage::Close => self.close(tid),
+            Stage::Own => self.give_up(tid),
+        }
+    }
+
+    fn make_file(&mut self, loader: &Loader<'_>) -> Result<(), Errno> {
+        self.stage = Stage::File;
+        self.place.then(Name::MemfdCreate, [self.empty, loader.file_flags, 0, 0, 0])
+    }
+
+    fn keep(&mut self) -> Result<(), Errno> {
+        match self.served.keep {
+            Some(fd) => self.flag(Stage::Keep, fd, 0),
+            None => self.execute(),
+        }
+    }
+
+    fn execute(&mut self) -> Result<(), Errno> {
+        self.stage = Stage::Exec;
+        let args = [
+            self.file as u64,
+            self.empty,
+            self.raw.argv,
+            self.raw.envp,
+            flags::AT_EMPTY_PATH.into(),
+        ];
+        self.place.then(Name::Execveat, args)
+    }
+
+    fn flag(&mut self, stage: Stage, fd: i32, flags: u64) -> Result<(), Errno> {
+        const F_SETFD: u64 = 2;
+        self.stage = stage;
+        self.place.then(Name::Fcntl, [fd as u64, F_SETFD, flags, 0, 0])
+    }
+
+    /// Closes what was opened, one after the other.
+    fn close(&mut self, tid: i32) -> Result<(), Errno> {
+        self.stage = Stage::Close;
+        for fd in [&mut self.file, &mut self.pidfd] {
+            if *fd >= 0 {
+                let fd = core::mem::replace(fd, -1);
+                return self.place.then(Name::Close, [fd as u64, 0, 0, 0, 0]);
+            }
+        }
+        self.give_up(tid)
+    }
+
+    /// The exec is the kernel's after all.
+    fn give_up(&mut self, tid: i32) -> Result<(), Errno> {
+        self.stage = Stage::Own;
+        tracer::set_signal_mask_of(tid, self.mask)?;
+        tracer::set_options(tid, OPTIONS & !EXEC_OPTION)?;
+        self.place.back()
+    }
+}
+
+impl Loader<'_> {
+    /// Whether a thread's descriptor is the loader.
+    fn is(&self, tid: i32, fd: i32) -> bool {
+        rustix::fs::stat(format!("/proc/{tid}/fd/{fd}"))
+            .is_ok_and(|s| (s.st_dev, s.st_ino) == (self.stat.st_dev, self.stat.st_ino))
+    }
+}
+
+/// Writes the loader to a thread's file.
+fn write(tid: i32, file: i32, image: &[u8]) -> Result<(), rustix::io::Errno> {
+    let name = format!("/proc/{tid}/fd/{file}");
+    let fd = rustix::fs::open(name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut done = 0;
+    while let Some(rest) = image.get(done..).filter(|rest| !rest.is_empty()) {
+        done += rustix::io::pwrite(&fd, rest, done as u64)?;
+    }
+    Ok(())
+}
+
+/// Whether a descriptor of a thread is close-on-exec; `None` where it is not known.
+#[must_use]
+pub fn is_cloexec_of(tid: i32, fd: i32) -> Option<bool> {
+    const O_CLOEXEC: u32 = 0o2_000_000;
+    let name = alloc::ffi::CString::new(format!("/proc/{tid}/fdinfo/{fd}")).ok()?;
+    let text = crate::procfs::read_file(&name);
+    let line = text.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(b"flags:"))?;
+    let flags = core::str::from_utf8(line).ok()?.trim();
+    Some(u32::from_str_radix(flags, 8).ok()? & O_CLOEXEC != 0)
+}
+
+/// A line of a thread's `/proc/TID/status`.
+#[must_use]
+pub fn status_of(tid: i32, name: &str) -> Option<Vec<u8>> {
+    call::status_line(tid, name)
+}
