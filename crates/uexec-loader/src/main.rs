@@ -66,7 +66,7 @@ unsafe impl Sync for Stack {}
 static STACK: Stack = Stack(UnsafeCell::new([0; STACK_LEN]));
 
 /// What it is told: written to in the image, before it is executed.
-#[repr(align(4096))]
+#[repr(align(64))]
 struct Pages([u8; LEN]);
 
 #[used]
