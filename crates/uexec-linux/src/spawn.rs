@@ -2,9 +2,9 @@
 //!
 //! The child shares the caller's memory while the caller waits, does its [steps](Step) by system
 //! calls alone, and then executes uexec's loader, which has fresh memory and loads the program
-//! there. So the time it takes does not grow with the caller. The caller stays suspended for a few
-//! system calls only; after that it waits at a pipe which the loader holds: what fails before the
-//! program's point of no return comes back through it, and it ends when that point is passed.
+//! there. So the time it takes does not grow with the caller, which waits at a pipe that the child and
+//! then the loader hold: what fails before the program's point of no return comes back through it, and
+//! it ends when that point is passed.
 //!
 //! Never allocates, locks or calls a C library in the child.
 
@@ -153,7 +153,9 @@ impl Spawn<'_> {
             mask: AtomicU64::new(0),
             reset_handlers: AtomicU64::new(0),
         };
-        let (pid, pidfd) = self.child(&job)?;
+        // Used by the child until its exec, or until it is waited for.
+        let mut stack = Vec::<Stack>::with_capacity(1);
+        let (pid, pidfd) = self.child(&job, stack.as_mut_ptr())?;
         drop(report);
         let mut said = [0u8; 8];
         let n = rustix::io::retry_on_intr(|| rustix::io::read(&reports, &mut said));
@@ -170,15 +172,17 @@ impl Spawn<'_> {
         })
     }
 
-    /// Makes the child.
-    fn child(&self, job: &Job<'_>) -> Result<(i32, Option<OwnedFd>), Failure> {
+    /// Makes the child. That it has let go of this memory is seen at the pipe: being woken for it by
+    /// the kernel as well would only take time.
+    fn child(&self, job: &Job<'_>, stack: *mut Stack) -> Result<(i32, Option<OwnedFd>), Failure> {
         let mut pidfd = -1i32;
-        let mut flags =
-            CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK | CloneFlags::CLONE_CLEAR_SIGHAND;
+        let mut flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_CLEAR_SIGHAND;
         flags.set(CloneFlags::CLONE_PIDFD, self.pidfd);
         let args = CloneArgs {
             pidfd: (&raw mut pidfd) as u64,
             exit_signal: SIGCHLD as u64,
+            stack: stack as u64,
+            stack_size: size_of::<Stack>() as u64,
             ..CloneArgs::clone3(flags)
         };
         // Nothing may run in the child but what it is meant to: no handler of the caller's.
@@ -190,8 +194,10 @@ impl Spawn<'_> {
             flags.remove(CloneFlags::CLONE_CLEAR_SIGHAND);
             let old = CloneArgs {
                 entry: Entry::Clone,
-                flags,
+                flags: flags | CloneFlags::CLONE_VFORK,
                 parent_tid: (&raw mut pidfd) as u64,
+                stack: 0,
+                stack_size: 0,
                 ..args
             };
             made = make(&old, job);
@@ -204,14 +210,20 @@ impl Spawn<'_> {
     }
 }
 
-/// A child that works on the job; returns when it has let go of this memory.
+/// What the child stands on. It calls nothing that is deep.
+#[repr(align(16))]
+struct Stack(#[allow(dead_code, reason = "only its address is used")] [u8; 32 << 10]);
+
+/// A child that works on the job.
 fn make(args: &CloneArgs, job: &Job<'_>) -> Result<i32, Errno> {
     // The kernel's own answer is the one that counts: what it depends on is not asked beforehand.
     let plan = decide(args, CloneArgs::SIZE, &CloneFacts::default()).map_err(|e| e.errno())?;
     let start = Start::Call(child::main, (&raw const *job) as usize);
-    // SAFETY: the pidfd's address is a live local's. The child shares memory and the caller waits
-    // for it (CLONE_VM and CLONE_VFORK), so that it may use what lies below this frame; it only
-    // reads the job and writes its atomics, and `main` ends in an exec or an exit.
+    // SAFETY: the pidfd's address is a live local's. The child shares memory and has a stack of its
+    // own, or the caller waits for it (CLONE_VFORK), so that it may use what lies below this frame;
+    // it only reads the job and writes its atomics, and `main` ends in an exec or an exit. Job and
+    // stack are there until `once` has seen the other end of the pipe closed, by the exec or the
+    // death, or has waited for the child.
     match unsafe { create(args, &plan, start) }? {
         Created::Parent(pid) => Ok(pid),
         // It has called `main` instead.
