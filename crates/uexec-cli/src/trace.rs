@@ -6,6 +6,7 @@
 mod failure;
 mod follow;
 mod html;
+mod interp;
 mod json;
 mod perfetto;
 mod record;

@@ -14,6 +14,7 @@ use uexec_linux::tree::{self as engine, Call, Ended, Event, Image, Tracer, Usage
 use uexec_linux::{Host, clone_facts};
 
 use super::failure;
+use super::interp::Interps;
 use super::record::{End, Environment, Exec, Exit, Failed, Record, Spawn, Start, Who};
 use super::search::{Attempt, Attempts};
 
@@ -46,6 +47,7 @@ pub(super) struct Follower {
     next_id: u32,
     root: i32,
     host: Host,
+    interps: Interps,
     clone_facts: CloneFacts,
     given: BTreeMap<(&'static str, u64), [Vec<&'static str>; 3]>,
     told: End,
@@ -96,6 +98,7 @@ impl Follower {
             next_id: 1,
             root: tracer.root(),
             host: Host::new(),
+            interps: Interps::default(),
             clone_facts: clone_facts(),
             given: BTreeMap::new(),
             told: End { processes: 1, ..End::default() },
@@ -290,6 +293,8 @@ impl Follower {
             process.env = Rc::new(image.envp);
         }
         self.told.execs += 1;
+        let exe = link(pid, "exe");
+        let interp = exe.as_deref().and_then(|exe| self.interps.of(pid, exe));
         let argv = call.as_ref().map_or(&image.argv, |call| &call.argv);
         let chain = call.as_ref().map_or(&[][..], |call| in_front(&call.argv, &image.argv));
         Some(Record::Exec(Box::new(Exec {
@@ -297,7 +302,8 @@ impl Follower {
             path: call.as_ref().map(|call| text(&call.path)),
             argv: texts(argv),
             took_us: call.as_ref().map_or(0, |call| at.saturating_sub(call.at) / 1000),
-            exe: link(pid, "exe").as_deref().map(text),
+            exe: exe.as_deref().map(text),
+            interp: interp.as_deref().map(text),
             chain: texts(chain),
             cwd: link(pid, "cwd").as_deref().map(text),
             env,

@@ -76,6 +76,7 @@ impl Teller for Html {
                 r.searched.len(),
                 r.faults_since_fork,
                 r.parent_waited_us,
+                r.interp,
             ]),
             Record::Failed(r) => {
                 let because = r.because.as_ref();

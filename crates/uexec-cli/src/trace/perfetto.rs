@@ -114,7 +114,7 @@ impl Teller for Perfetto {
                     slice.since = r.who.t;
                     slice.name = base.to_owned();
                     slice.args = json!({
-                        "pid": r.who.pid, "command": command(&r.argv), "exe": r.exe,
+                        "pid": r.who.pid, "command": command(&r.argv), "exe": r.exe, "interp": r.interp,
                         "cwd": r.cwd, "chain": r.chain, "env": r.env,
                     });
                 }

@@ -67,6 +67,8 @@ pub(crate) struct Exec {
     pub(crate) took_us: u64,
     /// The file that runs.
     pub(crate) exe: Option<String>,
+    /// The interpreter that this file names: the dynamic loader.
+    pub(crate) interp: Option<String>,
     /// Interpreters that were put in front, with their arguments, outermost first; the last is
     /// the file they are to read.
     pub(crate) chain: Vec<String>,

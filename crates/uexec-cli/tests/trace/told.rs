@@ -75,6 +75,11 @@ fn interpreters_environment_and_directory() {
     let inner = place.join("inner").display().to_string();
     assert_eq!(outer["chain"], serde_json::json!(["/bin/sh", "-e", inner, "./outer"]));
     assert_eq!(outer["argv"], serde_json::json!(["./outer", "x"]));
+    // What the shell's own file says.
+    let shell = std::fs::read("/bin/sh").unwrap();
+    let named = |path: &str| shell.windows(path.len()).any(|w| w == path.as_bytes());
+    assert!(outer["interp"].as_str().is_none_or(named), "{outer:#}");
+    assert_eq!(outer["interp"].is_null(), !named("/ld-"), "{outer:#}");
     assert!(outer["env"]["set"].as_array().unwrap().contains(&"A=1".into()), "{outer:#}");
     assert_eq!(outer["cwd"], place.path.canonicalize().unwrap().display().to_string());
     let last = exec("true");

@@ -22,7 +22,7 @@ for (const r of JSON.parse($("data").textContent)) {
     case 1: {
       const p = all.get(r[1]);
       p.pid = r[3];
-      p.images.push({ t: r[2], argv: r[4], path: r[5], exe: r[6], cwd: r[7], chain: r[8], set: r[9], unset: r[10], searched: r[11], faults: r[12], waited: r[13] });
+      p.images.push({ t: r[2], argv: r[4], path: r[5], exe: r[6], cwd: r[7], chain: r[8], set: r[9], unset: r[10], searched: r[11], faults: r[12], waited: r[13], interp: r[14] });
       break;
     }
     case 2: all.get(r[1]).fails.push({ t: r[2], what: r[3], errno: r[4], why: r[5], hint: r[6], searched: r[7] }); break;
@@ -291,6 +291,7 @@ function pick(p) {
     p.images.forEach((i, n) => {
       put(n ? "then" : "command", i.argv.join(" "));
       put("file", i.exe);
+      put("loaded by", i.interp);
       put("read by", i.chain.length && i.chain.slice(0, -1).join(" "));
       put("directory", i.cwd);
       put("found", i.searched && `in place ${i.searched + 1} of PATH`);
