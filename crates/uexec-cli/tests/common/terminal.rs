@@ -25,6 +25,19 @@ fn lead_terminal() -> std::io::Result<()> {
     Ok(())
 }
 
+/// Whether there is something to be read soon, be it the end.
+fn readable(terminal: &fs::File) -> bool {
+    let mut wait = libc::pollfd { fd: terminal.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: reads and writes the one structure.
+    unsafe { libc::poll(&raw mut wait, 1, 100) == 1 }
+}
+
+/// The process group that the keys of this terminal go to.
+fn foreground(terminal: &fs::File) -> i32 {
+    // SAFETY: a descriptor is passed.
+    unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) }
+}
+
 /// What a shell says that gets this typed, in a terminal of its own. Each line is sent when the
 /// text before it has been seen.
 pub(crate) fn typed(mut command: Command, lines: &[(&str, &str)]) -> String {
@@ -53,20 +66,30 @@ pub(crate) fn typed(mut command: Command, lines: &[(&str, &str)]) -> String {
             if seen[from..].contains(after) {
                 return true;
             }
-            let mut wait = libc::pollfd { fd: ours.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-            // SAFETY: reads and writes the one structure.
-            if unsafe { libc::poll(&raw mut wait, 1, 100) } != 1 {
+            if !readable(&ours) {
                 return false;
             }
             let n = ours.read(&mut buffer).unwrap_or(0);
             seen += &String::from_utf8_lossy(&buffer[..n]);
             seen[from..].contains(after)
         });
+        // A shell says what it takes to the foreground before it does.
+        if ["\x03", "\x1a"].contains(line) {
+            until("a job in the foreground", || {
+                let group = foreground(&ours);
+                group > 0 && group != child.id() as i32
+            });
+        }
         ours.write_all(line.as_bytes()).unwrap();
     }
-    while let Ok(n @ 1..) = ours.read(&mut buffer) {
+    until("the end of all output", || {
+        if !readable(&ours) {
+            return false;
+        }
+        let n = ours.read(&mut buffer).unwrap_or(0);
         seen += &String::from_utf8_lossy(&buffer[..n]);
-    }
+        n == 0
+    });
     assert!(child.wait().unwrap().success(), "{seen}");
     seen
 }
