@@ -25,8 +25,8 @@ pub struct Caller {
     pub(crate) inherited: Option<Inherited>,
     /// Nothing but what a fresh process has needs to be reset.
     pub(crate) fresh: bool,
-    /// Nor has a C library registered anything.
-    pub(crate) bare: bool,
+    /// Nor is anything registered, or a thread pointer set.
+    pub(crate) untouched: bool,
 }
 
 impl Caller {
@@ -34,7 +34,7 @@ impl Caller {
     /// prepare this: no handlers, timers, threads or descriptors of its own.
     #[must_use]
     pub fn fresh() -> Caller {
-        Caller { rseq: ffi::rseq_area(), bare: false, ..Caller::bare() }
+        Caller { rseq: ffi::rseq_area(), ..Caller::bare() }
     }
 
     /// A fresh process in which not even a C library has set anything up.
@@ -48,8 +48,14 @@ impl Caller {
             rseq: 0,
             inherited: None,
             fresh: true,
-            bare: true,
+            untouched: false,
         }
+    }
+
+    /// The same of a program that has no thread-local storage either.
+    #[must_use]
+    pub fn untouched() -> Caller {
+        Caller { untouched: true, ..Caller::bare() }
     }
 
     /// The same, with a descriptor to be closed.
@@ -85,7 +91,6 @@ impl Caller {
             inherited: if leads { None } else { Some(Inherited::of_caller()?) },
             rseq: if leads { ffi::rseq_area() } else { 0 },
             fresh: false,
-            bare: false,
             ..Caller::bare()
         })
     }

@@ -94,7 +94,7 @@ pub unsafe fn load(
     if plan.death.is_some() {
         return Err(Failed::Death);
     }
-    let caller = Caller::bare().closing(close).closing(report);
+    let caller = Caller::untouched().closing(close).closing(report);
     // It is needed until all of this program is gone.
     let plan = Box::leak(Box::new(plan));
     // SAFETY: the caller's promise.

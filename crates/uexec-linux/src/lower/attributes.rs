@@ -48,7 +48,7 @@ impl Lowering<'_> {
                 self.may(nr::RSEQ, drop(RSEQ_LEN));
             }
         }
-        if !self.caller.bare {
+        if !self.caller.untouched {
             self.may(nr::SET_ROBUST_LIST, [0, 24, 0, 0, 0, 0]);
             self.may(nr::SET_TID_ADDRESS, [0; 6]);
         }
@@ -155,12 +155,12 @@ impl Lowering<'_> {
             }
         }
         let persona =
-            if self.caller.bare { self.host.facts().personality } else { ffi::personality() };
+            if self.caller.untouched { self.host.facts().personality } else { ffi::personality() };
         if self.caller.inherited.is_some() || persona != self.plan.personality {
             self.may(nr::PERSONALITY, [self.plan.personality.into(), 0, 0, 0, 0, 0]);
         }
         self.descriptors()?;
-        if !self.caller.bare {
+        if !self.caller.untouched {
             self.may(nr::ARCH_PRCTL, [ARCH_SET_FS, 0, 0, 0, 0, 0]);
             self.may(nr::ARCH_PRCTL, [ARCH_SET_GS, 0, 0, 0, 0, 0]);
         }
