@@ -11,7 +11,7 @@ use uexec_core::{Errno, ExecError, Plan};
 use crate::Difference;
 use crate::arch::{enter, nr, syscall6, trampoline};
 use crate::host::Host;
-use crate::lower::{CODE_LEN, Lowered, Room, lower, room, vdso_len};
+use crate::lower::{CODE_LEN, Lowered, Room, lower, room};
 use crate::process::Caller;
 use crate::threads::Ending;
 
@@ -137,7 +137,7 @@ pub fn prepare(plan: &Plan, mut host: Host, caller: &Caller) -> Result<Prepared,
     let len = CODE_LEN + room(plan, &host, caller);
     let step = if plan.image.arch.class == Class::Elf32 { LOW_STEP } else { STEP };
     for base in places(step) {
-        let end = base + len + vdso_len(&host) + PAGE;
+        let end = base + len + host.vdso_len() + PAGE;
         if is_taken(plan, base, end) {
             continue;
         }

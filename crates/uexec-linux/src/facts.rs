@@ -28,7 +28,7 @@ pub(crate) fn gather(known: Option<&Known>) -> Gathered {
     let vdso = get(at::SYSINFO_EHDR).unwrap_or(0);
     let stack = get(at::RANDOM).unwrap_or(0);
     let told = known.and_then(|k| k.maps(vdso, stack));
-    let vdso_ends = told.is_some();
+    let vdso_stays = told.is_some();
     let own = told.unwrap_or_else(|| OwnMaps::ask(vdso));
     let persona = ffi::personality();
     let facts = Facts {
@@ -44,7 +44,7 @@ pub(crate) fn gather(known: Option<&Known>) -> Gathered {
         clktck: get(at::CLKTCK).unwrap_or(100),
         vdso: own.parts,
         mmap_base: own.mmap_base.filter(|_| !maybe_bottom_up(persona, own.vdso_start)),
-        vdso_stays: vdso_ends,
+        vdso_stays,
         stack_end: None,
         entropy: random_entropy(),
         nproc_exceeded: false,

@@ -12,7 +12,7 @@ use crate::arch::trampoline;
 use crate::carry::{Prepared, Region, is_taken, prepare, refuse_dead};
 use crate::ffi;
 use crate::host::Host;
-use crate::lower::{CODE_LEN, Lowered, OwnStack, Room, lower, may_set_exe, room, vdso_len};
+use crate::lower::{CODE_LEN, Lowered, OwnStack, Room, lower, may_set_exe, room};
 use crate::process::Caller;
 
 /// What a program knows of its own memory that the kernel has just started.
@@ -67,7 +67,7 @@ pub unsafe fn prepare_at(
     refuse_dead(plan)?;
     let Range { start, end } = home.image;
     let needed = room(plan, &host, caller);
-    let behind = end + CODE_LEN + vdso_len(&host) + PAGE;
+    let behind = end + CODE_LEN + host.vdso_len() + PAGE;
     if needed > home.list.len() as u64
         || host.exit().is_none()
         || is_taken(plan, start, behind)

@@ -187,17 +187,6 @@ impl Host {
         self.by_modes = true;
     }
 
-    /// The kernel has just executed this program, another than the one to be planned: an exec's rules
-    /// have been applied to the credentials.
-    pub fn just_executed(&mut self) {
-        self.facts.creds.settled = true;
-    }
-
-    /// The program's stack is to end where the one of this program does, which the kernel has placed.
-    pub fn stack_ends_at(&mut self, end: u64) {
-        self.facts.stack_end = Some(end);
-    }
-
     /// Takes a kernel setting for known.
     pub fn learn(&mut self, which: Sysctl, value: u64) {
         if let Some(known) = self.settings.get_mut(which as usize) {
@@ -220,6 +209,11 @@ impl Host {
         self.vdso_start
     }
 
+    /// Length of that block in bytes.
+    pub(crate) fn vdso_len(&self) -> u64 {
+        self.facts.vdso.iter().map(|p| p.len).sum()
+    }
+
     /// What is known of i386 programs.
     pub(crate) fn known_ia32(&self) -> &Result<ia32::Known, &'static str> {
         self.ia32.get_or_init(|| ia32::ask(&self.facts.vdso, self.vdso_start))
@@ -228,9 +222,9 @@ impl Host {
     /// The last instructions, in this process's vdso.
     pub(crate) fn exit(&self) -> Option<Exit> {
         *self.exit.get_or_init(|| {
-            let len: u64 = self.facts.vdso.iter().map(|p| p.len).sum();
             let code = self.facts.vdso.last()?.len;
-            find_exit(ffi::vdso_code((self.vdso_start + len).checked_sub(code)?, code)?)
+            let at = (self.vdso_start + self.vdso_len()).checked_sub(code)?;
+            find_exit(ffi::vdso_code(at, code)?)
         })
     }
 

@@ -1,16 +1,14 @@
 //! What every process on this machine finds the same, asked once and handed on to those that are
 //! started often: asking it again would be most of what a [loader](crate::spawn) does. Only looks.
 
-use alloc::borrow::Cow;
-use alloc::string::ToString;
+use alloc::borrow::ToOwned;
 use alloc::vec::Vec;
 
-use uexec_core::mm::Prot;
 use uexec_core::world::{Sysctl, VdsoPart, World};
 
 use crate::gadget::Exit;
 use crate::host::Host;
-use crate::maps::OwnMaps;
+use crate::maps::{OwnMaps, part};
 
 /// Facts of the running kernel that do not differ from process to process: its version, the parts of
 /// its vdso and the way out through it, and two settings that are hardly ever changed
@@ -52,9 +50,9 @@ impl Known {
     /// ```
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let exit = self.exit.map_or([u64::MAX; 3], |e| {
-            [e.offset as u64, e.skip, e.rbp.map_or(u64::MAX, |add| add)]
-        });
+        let exit = self
+            .exit
+            .map_or([u64::MAX; 3], |e| [e.offset as u64, e.skip, e.rbp.unwrap_or(u64::MAX)]);
         let [offset, skip, rbp] = exit;
         let zeroed = self.exit.map_or(0, |e| e.zeroed.into());
         let (major, minor) = (self.kernel.0.into(), self.kernel.1.into());
@@ -75,7 +73,7 @@ impl Known {
         let names = bytes.get((FIXED + parts) * 8..)?;
         let vdso = names.split_inclusive(|b| *b == 0).enumerate().map(|(i, name)| {
             let name = core::str::from_utf8(name.strip_suffix(&[0])?).ok()?;
-            Some(part(name, word(FIXED + i)?))
+            Some(part(name.to_owned(), word(FIXED + i)?))
         });
         let vdso: Vec<VdsoPart> = vdso.collect::<Option<_>>()?;
         if vdso.len() != parts {
@@ -106,11 +104,4 @@ impl Known {
         let vdso_start = end.checked_sub(all)?;
         Some(OwnMaps { parts: self.vdso.clone(), vdso_start, mmap_base: Some(end) })
     }
-}
-
-fn part(name: &str, len: u64) -> VdsoPart {
-    let known = ["[vvar]", "[vvar_vclock]", "[vdso]"].into_iter().find(|known| *known == name);
-    let name = known.map_or_else(|| Cow::Owned(name.to_string()), Cow::Borrowed);
-    let prot = if name == "[vdso]" { Prot::READ | Prot::EXEC } else { Prot::READ };
-    VdsoPart { name, len, prot }
 }

@@ -64,11 +64,6 @@ pub(crate) fn room(plan: &Plan, host: &Host, caller: &Caller) -> u64 {
     page_up((list_room(plan, host, caller) + bytes + inherited + 2048) as u64)
 }
 
-/// Length of this process's vdso block in bytes.
-pub(crate) fn vdso_len(host: &Host) -> u64 {
-    host.facts().vdso.iter().map(|p| p.len).sum()
-}
-
 /// Memory that is there until the last step.
 pub(crate) struct Room<'a> {
     /// Where it starts, and its length: what the last step unmaps. Behind it lie as many bytes as
@@ -117,7 +112,7 @@ pub(crate) fn lower(
 ) -> Result<Lowered, ExecError> {
     let op_end = list_room(plan, host, caller);
     let end = room.start + room.len;
-    let len = room.len + vdso_len(host);
+    let len = room.len + host.vdso_len();
     let list = room.memory.as_ptr() as u64;
     let mut this = Lowering {
         plan,
@@ -191,7 +186,7 @@ impl Lowering<'_> {
         self.inherit();
         // Before anything is moved: a caller with as many mappings as `vm.max_map_count` allows
         // could not move one.
-        let vdso_len = self.vdso_target().map_or(0, |_| vdso_len(self.host));
+        let vdso_len = self.vdso_target().map_or(0, |_| self.host.vdso_len());
         let stack = self.room.stack.map_or((0, 0), |s| (s.start, s.end - s.start));
         let vdso = (self.host.vdso_start(), vdso_len);
         self.unmap_all_but(&[(self.room.start, len), vdso, stack]);
@@ -230,14 +225,14 @@ impl Lowering<'_> {
         let code = self.host.facts().vdso.last().map_or(0, |p| p.len);
         code > 0
             && (self.is_ia32() || self.vdso_target().is_some_and(|target| target != start))
-            && ffi::is_vdso_sealed(start + vdso_len(self.host) - code)
+            && ffi::is_vdso_sealed(start + self.host.vdso_len() - code)
     }
 
     fn move_vdso(&mut self, from: u64, to: u64) {
         let facts = self.host.facts();
         // Since 6.17 several mappings can be moved at once.
         let lens: Vec<u64> = match facts.since(6, 17) {
-            true => vec![vdso_len(self.host)],
+            true => vec![self.host.vdso_len()],
             false => facts.vdso.iter().map(|p| p.len).collect(),
         };
         let mut offset = 0;
@@ -250,7 +245,7 @@ impl Lowering<'_> {
     /// Moves the vdso block straight to its place if that is not where it overlaps itself, else
     /// to the parking place. Returns where it then is.
     fn move_vdso_out(&mut self, parking: u64) -> u64 {
-        let (start, len) = (self.host.vdso_start(), vdso_len(self.host));
+        let (start, len) = (self.host.vdso_start(), self.host.vdso_len());
         let Some(target) = self.vdso_target() else { return parking };
         if target == start {
             return start;

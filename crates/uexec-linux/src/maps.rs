@@ -86,7 +86,7 @@ impl OwnMaps {
 }
 
 /// Permissions of a vdso part by its name.
-fn part(name: String, len: u64) -> VdsoPart {
+pub(crate) fn part(name: String, len: u64) -> VdsoPart {
     let code = name == "[vdso]";
     let prot = if code { Prot::READ | Prot::EXEC } else { Prot::READ };
     VdsoPart { name: Cow::Owned(name), len, prot }

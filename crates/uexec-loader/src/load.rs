@@ -59,22 +59,20 @@ pub unsafe fn load(
     home: Home,
 ) -> Result<Prepared, Failed> {
     let mut host = config.known.as_ref().map_or_else(Host::new, Host::just_started);
-    host.stack_ends_at(home.stack.end);
+    // The kernel has just executed this program, and placed its stack.
+    host.facts_mut().creds.settled = true;
+    host.facts_mut().stack_end = Some(home.stack.end);
     if random_break {
         host.learn(Sysctl::RandomizeVaSpace, 2);
     }
     let mut report = None;
     let (mut exec, close) = match (config.call.take(), start.aux(at::EXECFD)) {
-        (Some(call), _) => {
-            host.just_executed();
-            called(start, call)
-        }
+        (Some(call), _) => called(start, call),
         (None, Some(fd)) => {
             host.after_exec();
             handed_over(start, fd as i32)
         }
         (None, None) => {
-            host.just_executed();
             report = report_to(&start);
             directly(start)?
         }

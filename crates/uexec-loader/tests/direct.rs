@@ -1,19 +1,17 @@
 //! The loader started directly: what it loads looks as if the kernel had executed it.
 
-use std::io::{self, Write};
+mod common;
+
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Output};
 
-use rustix::fs::{MemfdFlags, Mode, OFlags};
+use uexec_loader::config::Config;
 
-/// The image in memory, open for reading.
+/// The image in memory, told nothing.
 fn image() -> OwnedFd {
-    let fd = rustix::fs::memfd_create("uexec-loader", MemfdFlags::CLOEXEC).unwrap();
-    let mut file = std::fs::File::from(fd);
-    file.write_all(uexec_loader::IMAGE).unwrap();
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).unwrap()
+    common::image(&Config::default())
 }
 
 const NO_RANDOMIZE: libc::c_ulong = 0x004_0000;

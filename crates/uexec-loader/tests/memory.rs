@@ -2,27 +2,22 @@
 //! kernel gives: with and without what the loader can be told beforehand, as root and as nobody,
 //! small and too large for the room the loader has.
 
-use std::io::{self, Write};
+mod common;
+
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::fs::{MemfdFlags, Mode, OFlags};
 use uexec_linux::{Host, Known};
 use uexec_loader::config::Config;
 
-/// The image in memory, open for reading.
+/// The image in memory.
 fn image(told: bool) -> OwnedFd {
     let known = told.then(|| Known::of(&mut Host::new())).flatten();
     assert_eq!(known.is_some(), told);
-    let image = uexec_loader::image(&Config { known, ..Config::default() }).unwrap();
-    let fd = rustix::fs::memfd_create("uexec-loader", MemfdFlags::CLOEXEC).unwrap();
-    let mut file = std::fs::File::from(fd);
-    file.write_all(&image).unwrap();
-    rustix::fs::fchmod(&file, Mode::from_bits_retain(0o755)).unwrap();
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).unwrap()
+    common::image(&Config { known, ..Config::default() })
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -265,5 +265,15 @@ pub fn write_program(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(bytes)?;
     drop(file);
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+    // A process that was started without the lock, or whatever reads `/proc/PID/fd`, may keep it open
+    // for a moment longer.
+    let file = File::open(path)?;
+    for _ in 0..5000 {
+        if !crate::sys::has_writers(&file) {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    Err(std::io::ErrorKind::ExecutableFileBusy.into())
 }

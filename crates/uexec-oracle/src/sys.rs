@@ -1,6 +1,6 @@
 //! The system calls of a tracer, each behind a safe function. Nothing is decided here.
 //!
-//! All of them act on another process, which is named by its id; what they write of this one is
+//! All but one act on another process, which is named by its id; what they write of this one is
 //! the place that a reference gives them.
 
 use std::io;
@@ -25,6 +25,14 @@ pub(crate) enum Status {
 
 fn ok(ret: c_long) -> io::Result<c_long> {
     if ret == -1 { Err(io::Error::last_os_error()) } else { Ok(ret) }
+}
+
+/// Whether somebody has the file open for writing: a lease for reading can then not be had.
+pub(crate) fn has_writers(file: &std::fs::File) -> bool {
+    use std::os::fd::AsRawFd;
+    // SAFETY: a descriptor and numbers are passed.
+    let leased = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) } == 0;
+    !leased && io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN)
 }
 
 /// Waits for one process, or with -1 for any process this thread has started or traces.

@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use uexec_core::abi::PATH_MAX;
+use uexec_core::abi::elf::PT_INTERP;
 use uexec_core::arch::Class;
 use uexec_core::binfmt::elf::decode::{Form, header, segments};
-
-const PT_INTERP: u32 = 3;
-/// The longest path that the kernel takes (ELF-8).
-const PATH_MAX: u64 = 4096;
 
 /// What is known of files already, by their path.
 #[derive(Debug, Default)]
@@ -38,7 +36,7 @@ fn named(file: &File) -> Option<Vec<u8>> {
     let mut table = vec![0; len];
     file.read_exact_at(&mut table, header.e_phoff).ok()?;
     let of = segments(&table, header.e_phoff, form).into_iter().find(|s| s.p_type == PT_INTERP)?;
-    let mut path = vec![0; usize::try_from(of.p_filesz.min(PATH_MAX)).ok()?];
+    let mut path = vec![0; usize::try_from(of.p_filesz).ok()?.min(PATH_MAX)];
     file.read_exact_at(&mut path, of.p_offset).ok()?;
     path.truncate(path.iter().position(|b| *b == 0)?);
     Some(path)

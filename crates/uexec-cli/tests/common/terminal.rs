@@ -25,6 +25,18 @@ fn lead_terminal() -> std::io::Result<()> {
     Ok(())
 }
 
+/// A job of a shell whose prompt is `% ` is stopped, goes on, and is interrupted: what is typed, and
+/// after what. Whoever says it is ready is the one that is stopped: a shell that gets Ctrl-Z in the
+/// middle of vfork(2) hangs, traced or not.
+pub(crate) const JOB_CONTROL: [(&str, &str); 6] = [
+    ("% ", "sh -c 'echo rea''dy; exec sleep 1000'\n"),
+    ("ready", "\x1a"),
+    ("% ", "jobs; echo sa''w $?\n"),
+    ("saw", "fg\n"),
+    ("sleep", "\x03"),
+    ("% ", "echo status $?\n"),
+];
+
 /// Whether there is something to be read soon, be it the end.
 fn readable(terminal: &fs::File) -> bool {
     let mut wait = libc::pollfd { fd: terminal.as_raw_fd(), events: libc::POLLIN, revents: 0 };
