@@ -54,8 +54,8 @@ global_asm!(
 
 const STACK_LEN: usize = 128 << 10;
 /// How much of it is used, usually; the allocator's arena follows.
-const STACK_TOUCHED: usize = 3 * 4096;
-const ARENA_TOUCHED: usize = 5 * 4096;
+const STACK_TOUCHED: usize = 4 * 4096;
+const ARENA_TOUCHED: usize = 7 * 4096;
 
 #[repr(align(4096))]
 struct Stack(#[allow(dead_code, reason = "only `rsp` points there")] UnsafeCell<[u8; STACK_LEN]>);
@@ -103,26 +103,13 @@ unsafe extern "C" {
     static bss_end: u8;
 }
 
-/// Room for the list of operations: enough for a program with a common environment.
-const LIST_LEN: usize = 32 << 10;
-
-#[repr(align(4096))]
-struct List(UnsafeCell<[u8; LIST_LEN]>);
-
-// SAFETY: there is one thread, and `home` hands the memory out once.
-unsafe impl Sync for List {}
-
-static LIST: List = List(UnsafeCell::new([0; LIST_LEN]));
-
-/// The memory of this program. Called once.
+/// The memory of this program.
 fn home(stack: u64, start: &Start) -> Home {
     let image = (&raw const image_start) as u64..(&raw const bss_end) as u64;
-    // SAFETY: handed out once, see above.
-    let list = unsafe { &mut *LIST.0.get() };
     // The name of what is executed is the last string; one more word is the stack's end (STK-8).
     let end = start.execfn_at + start.execfn.len() as u64 + 1 + 8;
     let zeroes_at = (&raw const zeroes) as u64;
-    Home { image, zeroes: zeroes_at, list, stack: stack & !4095..end }
+    Home { image, zeroes: zeroes_at, stack: stack & !4095..end }
 }
 
 /// Whether the break was placed at random: the kernel does so where all addresses are random. That
