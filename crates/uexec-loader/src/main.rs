@@ -5,7 +5,6 @@
 
 extern crate alloc;
 
-use alloc::vec::Vec;
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char};
@@ -138,26 +137,31 @@ fn config() -> Config {
 unsafe fn read(stack: *const usize) -> Start {
     // SAFETY: argument words, environment and auxiliary vector follow each other, each with an end.
     let word = |i: usize| unsafe { *stack.add(i) };
-    let text = |address: usize| -> Vec<u8> {
-        // SAFETY: only called with addresses that the kernel has put there for C strings.
-        unsafe { CStr::from_ptr(address as *const c_char) }.to_bytes().to_vec()
-    };
     let argc = word(0);
-    let mut start = Start { argv: (1..=argc).map(|i| text(word(i))).collect(), ..Start::default() };
-    let mut i = argc + 2;
-    while word(i) != 0 {
-        start.envp.push(text(word(i)));
-        i += 1;
-    }
-    i += 1;
+    let env = argc + 2;
+    let end = (env..).find(|i| word(*i) == 0).unwrap_or(env);
+    let mut start = Start::default();
+    let mut i = end + 1;
     while word(i) != 0 {
         start.auxv.push((word(i) as u64, word(i + 1) as u64));
-        if word(i) as u64 == at::EXECFN {
-            start.execfn_at = word(i + 1) as u64;
-            start.execfn = text(word(i + 1));
-        }
         i += 2;
     }
+    start.execfn_at = start.aux(at::EXECFN).unwrap_or_default();
+    // SAFETY: the kernel has put a C string there.
+    let execfn = unsafe { CStr::from_ptr(start.execfn_at as *const c_char) };
+    start.execfn = execfn.to_bytes().to_vec();
+    // All strings stand one after the other, and that name behind them (STK-2).
+    let mut next = start.execfn_at as usize;
+    let mut text = |i: usize| {
+        let len = next.saturating_sub(word(i) + 1);
+        next = word(i);
+        // SAFETY: the kernel has put a string of that length there, and its NUL.
+        unsafe { core::slice::from_raw_parts(next as *const u8, len) }.to_vec()
+    };
+    start.envp = (env..end).rev().map(&mut text).collect();
+    start.argv = (1..=argc).rev().map(text).collect();
+    start.envp.reverse();
+    start.argv.reverse();
     start
 }
 
