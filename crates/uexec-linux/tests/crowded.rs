@@ -1,7 +1,10 @@
 //! Callers that have much of everything are replaced all the same.
 
+mod common;
+
 use std::fs;
 
+use common::in_child;
 use uexec_core::{Exec, KERNEL_FORMATS, Plan, plan};
 use uexec_linux::{Caller, Host, prepare};
 
@@ -53,21 +56,6 @@ fn regression_max_map_count() {
         }
     }
     assert!(worked > 0);
-}
-
-/// Runs `f` in a forked child; how that ended.
-fn in_child(f: impl FnOnce()) -> i32 {
-    // SAFETY: the child has this thread only, and uses memory as it finds it.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        f();
-        // SAFETY: leaves without running anything of the parent's.
-        unsafe { libc::_exit(77) };
-    }
-    let mut status = 0;
-    // SAFETY: waits for the child made above.
-    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-    status
 }
 
 /// Carries the plan out, unless something is short.

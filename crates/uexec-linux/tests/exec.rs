@@ -1,22 +1,15 @@
 //! `Exec` from processes whose memory is not theirs alone, and what its parts come to.
 
+mod common;
+
 use std::ffi::c_void;
 
 use uexec_core::Errno;
 use uexec_linux::exec::{Bytes, Exec};
 
-/// Runs `f` in a forked child; how that ended.
+/// Runs `f` in a forked child; its exit status, or less than 0 for a signal.
 fn in_child(f: impl FnOnce()) -> i32 {
-    // SAFETY: the child has this thread only, and uses memory as it finds it.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        f();
-        // SAFETY: leaves without running anything of the parent's.
-        unsafe { libc::_exit(77) };
-    }
-    let mut status = 0;
-    // SAFETY: waits for the child made above.
-    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    let status = common::in_child(f);
     if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -libc::WTERMSIG(status) }
 }
 

@@ -43,7 +43,11 @@ pub fn exit(status: u8) -> Vec<u8> {
 /// Waits for ever.
 #[must_use]
 pub fn pause() -> Vec<u8> {
-    let mut code = call(PAUSE, &[]);
+    again_and_again(call(PAUSE, &[]))
+}
+
+/// Short code, over and over.
+pub(super) fn again_and_again(mut code: Vec<u8>) -> Vec<u8> {
     let back = code.len() as u8 + 2;
     code.extend([0xeb, back.wrapping_neg()]); // jmp to the start
     code

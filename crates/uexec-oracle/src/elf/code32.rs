@@ -33,10 +33,7 @@ pub fn exit(status: u8) -> Vec<u8> {
 /// Waits for ever.
 #[must_use]
 pub fn pause() -> Vec<u8> {
-    let mut code = call(PAUSE, &[]);
-    let back = code.len() as u8 + 2;
-    code.extend([0xeb, back.wrapping_neg()]); // jmp to the start
-    code
+    super::code::again_and_again(call(PAUSE, &[]))
 }
 
 /// Writes a text to standard output, wherever it is loaded, and ends with status 0.
