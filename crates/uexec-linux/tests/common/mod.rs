@@ -1,7 +1,7 @@
 //! What tests of execs in children share.
 
 /// Runs `f` in a forked child; how that ended, as `waitpid(2)` says it.
-pub fn in_child(f: impl FnOnce()) -> i32 {
+pub(crate) fn in_child(f: impl FnOnce()) -> i32 {
     // SAFETY: the child has this thread only, and uses memory as it finds it.
     let child = unsafe { libc::fork() };
     if child == 0 {
