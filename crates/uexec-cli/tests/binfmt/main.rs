@@ -8,6 +8,7 @@ mod command;
 mod foreign;
 mod kernel;
 mod shipped;
+mod systemd;
 
 use std::ffi::OsStr;
 use std::process::Command;
