@@ -146,6 +146,12 @@ fn child(
     quit(io::Error::last_os_error().raw_os_error().unwrap_or(0))
 }
 
+/// Whatever this process starts from now on has no random addresses, and nor has what that starts.
+pub fn no_aslr_from_now_on() {
+    // SAFETY: numbers only; counts from the next exec on.
+    unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) };
+}
+
 fn quit(status: i32) -> ! {
     // SAFETY: ends the process at once; nothing of the parent's is flushed or run.
     unsafe { libc::_exit(status) }

@@ -7,6 +7,7 @@
 //!   program's first instruction; [`snapshot`] is what is seen there.
 //! * [`predict`] is what uexec says would happen, by its library and by `uexec explain`; [`verdict`]
 //!   compares it with what the kernel did.
+//! * [`execs`] has the kernel's own tracepoint report what a command and its descendants execute.
 //! * [`watch`] lists the exec system calls that a command makes.
 //! * [`dethread`] has processes with several threads replace themselves.
 //! * [`uexec`] finds the command `uexec` that is to be tested.
@@ -17,8 +18,11 @@
 
 pub mod dethread;
 pub mod elf;
+pub mod execs;
 #[allow(unsafe_code, reason = "fork, and what the child does before its exec")]
 pub mod launch;
+#[allow(unsafe_code, reason = "perf_event_open and the memory it shares")]
+mod perf;
 pub mod predict;
 pub mod snapshot;
 #[allow(unsafe_code, reason = "system calls of the child before its exec")]
@@ -29,6 +33,8 @@ pub mod trace;
 pub mod uexec;
 pub mod verdict;
 pub mod watch;
+
+pub use launch::no_aslr_from_now_on;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -261,7 +261,7 @@ impl Follower {
         let because = failure::because(&attempt, !searched.is_empty(), &self.host);
         out.push(Record::Failed(Box::new(Failed {
             who: self.who(attempt.at, pid),
-            path: text(&attempt.call.path),
+            path: text(&attempt.call.name()),
             argv: texts(&attempt.call.argv),
             cwd: attempt.cwd.as_deref().map(text),
             errno: attempt.errno.name(),
@@ -299,7 +299,7 @@ impl Follower {
         let chain = call.as_ref().map_or(&[][..], |call| in_front(&call.argv, &image.argv));
         Some(Record::Exec(Box::new(Exec {
             who,
-            path: call.as_ref().map(|call| text(&call.path)),
+            path: call.as_ref().map(|call| text(&call.name())),
             argv: texts(argv),
             took_us: call.as_ref().map_or(0, |call| at.saturating_sub(call.at) / 1000),
             exe: exe.as_deref().map(text),

@@ -60,7 +60,7 @@ pub(crate) struct Spawn {
 pub(crate) struct Exec {
     #[serde(flatten)]
     pub(crate) who: Who,
-    /// As it was called; `null` where the call could not be seen.
+    /// As it was called, a descriptor as `/dev/fd/N`; `null` where the call could not be seen.
     pub(crate) path: Option<String>,
     pub(crate) argv: Vec<String>,
     /// Microseconds from the call to the program's beginning, the tracer's own work included.

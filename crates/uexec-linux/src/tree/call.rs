@@ -3,8 +3,9 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use uexec_core::Errno;
 use uexec_core::clone::{CloneArgs, CloneFlags};
+use uexec_core::world::At;
+use uexec_core::{Errno, Exec};
 
 use super::event::{Call, Image};
 use crate::ffi::thread;
@@ -68,6 +69,16 @@ impl RawCall {
 }
 
 impl Call {
+    /// The name that the exec goes by, which the program finds as `AT_EXECFN`.
+    #[must_use]
+    pub fn name(&self) -> Vec<u8> {
+        let at = match self.dir {
+            Some(fd) if fd >= 0 => At::Fd(fd),
+            _ => At::Cwd,
+        };
+        Exec { at, path: self.path.clone(), ..Exec::default() }.filename().into_owned()
+    }
+
     /// The environment that is passed, while the call is going on or has just failed.
     #[must_use]
     pub fn envp(&self, tid: i32) -> Vec<Vec<u8>> {
