@@ -7,6 +7,7 @@ mod common;
 mod command;
 mod foreign;
 mod kernel;
+mod late;
 mod shipped;
 mod systemd;
 
