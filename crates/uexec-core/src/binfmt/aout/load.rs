@@ -57,7 +57,7 @@ impl Loader<'_> {
 
     /// Copies text and data, which lie in the file as in memory. What the file lacks stays zero.
     fn read(&mut self, file: &File, h: &Header) -> Result<(), Reason> {
-        let mut bytes = vec![0; h.loaded_len() as usize];
+        let mut bytes = vec![0; h.in_file(file.stat.size)];
         let mut done = 0;
         while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
             let at = u64::from(h.text_offset()) + done as u64;
