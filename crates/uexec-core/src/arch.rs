@@ -123,6 +123,17 @@ pub enum Bits {
     Fixed(u64),
 }
 
+/// When mappings are placed upwards without being asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Upwards {
+    /// Never (x86: STK-30).
+    Never,
+    /// Where the stack has no limit.
+    StackUnlimited,
+    /// Always: the kernel has no other way there.
+    Always,
+}
+
 /// A kind of task: what its address space and its first stack are like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arch {
@@ -154,8 +165,8 @@ pub struct Arch {
     pub sysinfo: bool,
     /// Where mappings start when they are placed upwards (STK-34).
     pub legacy_base: u64,
-    /// They are placed upwards where the stack has no limit (not on x86: STK-30).
-    pub legacy_unlimited: bool,
+    /// When they are, besides where somebody asks for it.
+    pub upwards: Upwards,
     /// Bit 0 of the entry point chooses an instruction set and is no part of the address.
     pub thumb: bool,
     /// What people are told.
@@ -189,7 +200,7 @@ pub const X86_64: Arch = Arch {
     read_implies_exec: false,
     sysinfo: false,
     legacy_base: page_up(TASK_SIZE_4LEVEL / 3),
-    legacy_unlimited: false,
+    upwards: Upwards::Never,
     thumb: false,
     told: Told {
         entry: "rip is the entry point, rsp the first stack, all other registers are 0",
@@ -221,7 +232,7 @@ const fn ia32(task_size: u64) -> Arch {
         read_implies_exec: true,
         sysinfo: true,
         legacy_base: page_up(task_size / 3),
-        legacy_unlimited: false,
+        upwards: Upwards::Never,
         thumb: false,
         told: Told {
             entry: "eip is the entry point, esp the first stack, all other registers are 0",

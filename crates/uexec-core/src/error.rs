@@ -170,6 +170,7 @@ pub enum Reason {
     NotAout,
     NotLibrary { what: &'static str },
     AoutGone { magic: &'static str },
+    AoutPages { text: u32, data: u32 },
     // Credentials.
     CapsNotGranted { missing: u64 },
     CapsMalformed,

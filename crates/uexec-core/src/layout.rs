@@ -2,7 +2,7 @@
 //! without randomisation (STK-4, STK-30 to STK-38, ELF-31, ELF-37, ELF-60, ELF-61).
 
 use crate::abi::{LSM_MMAP_MIN_ADDR, PAGE, RLIM_INFINITY, page_down, page_up, personality};
-use crate::arch::{Arch, Bits, X86_64};
+use crate::arch::{Arch, Bits, Upwards, X86_64};
 use crate::error::{Reason, Refusal, Stage};
 use crate::mm::Mm;
 use crate::story::{Story, tell};
@@ -50,9 +50,13 @@ impl Layout {
         let setting = if wanted { world.sysctl(Sysctl::RandomizeVaSpace) } else { 0 };
         let randomize = setting != 0;
         let compat = persona & personality::ADDR_COMPAT_LAYOUT != 0;
-        let unlimited = arch.legacy_unlimited && stack_limit == RLIM_INFINITY;
+        let upwards = match arch.upwards {
+            Upwards::Never => false,
+            Upwards::StackUnlimited => stack_limit == RLIM_INFINITY,
+            Upwards::Always => true,
+        };
         let bottom_up =
-            compat || unlimited || (given.is_none() && world.sysctl(Sysctl::LegacyVaLayout) != 0);
+            compat || upwards || (given.is_none() && world.sysctl(Sysctl::LegacyVaLayout) != 0);
         let bits = match (randomize, given) {
             (true, None) => mmap_bits(arch, world),
             _ => 0,

@@ -54,6 +54,7 @@ impl Reason {
             | CapsMalformed
             | NoLoadSegments
             | TotalSizeZero
+            | AoutPages { .. }
             | OffsetIncongruent { .. }
             | OffsetNegative { .. }
             | FileszOverMemsz { .. }
@@ -107,6 +108,7 @@ impl Reason {
             NotAout => return "it has no a.out header".into(),
             NotLibrary { what } => return (*what).into(),
             AoutGone { magic } => format!("it is an a.out program ({magic}), which Linux runs no more since 5.19"),
+            AoutPages { text, data } => format!("a QMAGIC program is mapped from its file: {text} bytes of text and {data} of data are not whole pages of text and at least one byte of data"),
             NoIa32 { why } => format!("it is an i386 program, and {why}"),
             ElfPhentsize { e_phentsize, want } => format!("e_phentsize is {e_phentsize}, not {want}"),
             ElfPhnum { e_phnum: 0 } => return "e_phnum is 0: there are no program headers".into(),
@@ -183,6 +185,7 @@ impl Reason {
             ElfType { .. } => "this is not a program",
             NotAout | NotLibrary { .. } => "",
             AoutGone { .. } => "uexec run can run it",
+            AoutPages { .. } => "link it with whole pages of text and some data, or as OMAGIC",
             X32 => "use a build for x86-64",
             NoIa32 { .. } => {
                 "let the kernel have IA32 emulation (ia32_emulation=1), or use qemu-i386"
@@ -253,6 +256,7 @@ impl Reason {
             ElfType { .. } => "ELF-2",
             ElfMachine { .. } | NoIa32 { .. } | X32 => "ELF-3",
             NotAout | AoutGone { .. } => "AOUT-2",
+            AoutPages { .. } => "AOUT-8",
             NotLibrary { .. } => "AOUT-16",
             ElfPhentsize { .. } => "ELF-5",
             ElfPhnum { .. } => "ELF-6",

@@ -169,7 +169,7 @@ pub(crate) fn aout(library: &mut Library<'_>) -> Result<Shlib, Refusal> {
     } else {
         // Executable here, as on processors without NX (AOUT-11).
         ops.push(map(start, end, ALL, Backing::Anon));
-        let mut bytes = vec![0; len as usize];
+        let mut bytes = vec![0; h.in_file(library.file.stat.size)];
         let at = h.text_offset().into();
         let read = library.world.read_at(library.file.id, at, &mut bytes);
         let read = read.map_err(|errno| refuse(Reason::Io { errno }))?;

@@ -266,8 +266,10 @@ fn memory_now(stack: &Stack, world: &mut dyn World, mm: &Mm, ops: &[Op]) -> Vec<
     let mut bytes = memory(ops, low, stack.end, world);
     let mut at = low;
     while at < stack.end {
-        match mm.find(at) {
-            Some(v) if v.prot.contains(Prot::READ) => at = v.end.min(file_end(v, world)),
+        let readable = mm.find(at).filter(|v| v.prot.contains(Prot::READ));
+        // The file may have ended further down already.
+        match readable.map(|v| v.end.min(file_end(v, world))) {
+            Some(end) if end > at => at = end,
             _ => break,
         }
         if mm.find(at).is_some_and(|v| v.start < at) {

@@ -143,7 +143,8 @@ fn aout_5_to_10_what_goes_where() {
 #[test]
 fn aout_8_qmagic_without_whole_pages_dies() {
     for sizes in [[0x1010, 0x100, 0, 0x1020], [0x1000, 0, 0, 0x1020], [0, 0x100, 0, 0x1020]] {
-        death(run(&mut with(file(QMAGIC, sizes, 0x3000))));
+        let reason = death(run(&mut with(file(QMAGIC, sizes, 0x3000))));
+        assert_eq!((reason.errno(), reason.spec()), (Errno::EINVAL, "AOUT-8"));
     }
 }
 

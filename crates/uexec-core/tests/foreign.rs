@@ -1,39 +1,12 @@
 //! Programs of other machines, laid out as their own kernels would: ELF64 and ELF32, either byte
 //! order.
 mod common;
-use common::elf::{Elf, Ph, R, STACK, W, X, load};
+use common::elf::{Elf, Ph, R, STACK, W, X, foreign as file, load};
 use common::{Mem, alive};
 use uexec_core::abi::at;
 use uexec_core::arch::Class;
 use uexec_core::arch::foreign::{FOREIGN, find};
 use uexec_core::{EVERY_FORMAT, Errno, Exec, KERNEL_FORMATS, Plan};
-
-/// The same file for another machine: its numbers in the other order if it is a big-endian one.
-fn file(elf: Elf, wide: bool, big: bool, machine: u16) -> Vec<u8> {
-    let elf = if wide { elf } else { elf.i386() };
-    let count = elf.phs.len();
-    let mut bytes = Elf { machine, ..elf }.build();
-    if big {
-        bytes[5] = 2;
-        let word = if wide { 8 } else { 4 };
-        let (ehdr, phdr) = if wide { (64, 56) } else { (52, 32) };
-        let mut flip = |at: usize, len: usize| bytes[at..at + len].reverse();
-        [16, 18].iter().for_each(|at| flip(*at, 2));
-        (0..3).for_each(|i| flip(24 + i * word, word));
-        (0..6).for_each(|i| flip(ehdr - 12 + 2 * i, 2));
-        for i in 0..count {
-            let at = ehdr + i * phdr;
-            flip(at, 4);
-            if wide {
-                flip(at + 4, 4);
-                (1..7).for_each(|f| flip(at + 8 * f, 8));
-            } else {
-                (1..8).for_each(|f| flip(at + 4 * f, 4));
-            }
-        }
-    }
-    bytes
-}
 
 fn pie() -> Elf {
     Elf::pie().and(Ph { kind: STACK, flags: R | W, ..Ph::default() })
@@ -80,6 +53,17 @@ fn well_known_addresses() {
     assert_eq!(start(true, false, 21), 0x1_0000_0000);
 }
 
+/// Mappings go upwards on m68k, and neither they nor the program are moved.
+#[test]
+fn m68k_has_no_random_mappings() {
+    let mut mem = Mem::default().with("/p", file(pie(), false, true, 4));
+    mem.facts.entropy.mmap = u64::MAX;
+    mem.facts.entropy.pie = u64::MAX;
+    let plan = alive(uexec_core::plan(Exec::new("/p"), &mut mem, &EVERY_FORMAT));
+    assert_eq!((plan.vmas[0].start, plan.image.arch.legacy_base), (0xd000_0000, 0xc000_0000));
+    assert_eq!(plan.stack.end, 0xf000_0000);
+}
+
 #[test]
 fn bit_0_of_an_arm_entry_is_thumb() {
     let elf = Elf::new(2, 0x1_0101, &[load(R | X, 0, 0x1_0000, 0x1000)]);
@@ -99,7 +83,7 @@ fn an_i386_program_without_emulation() {
 #[test]
 fn none_for_the_unknown() {
     assert!(find(Class::Elf64, false, 0x9026).is_none());
-    assert!(find(Class::Elf64, true, 183).is_none());
+    assert!(find(Class::Elf64, true, 243).is_none());
     let mut mem = Mem::default().with("/p", file(pie(), true, false, 0x9026));
     assert!(uexec_core::plan(Exec::new("/p"), &mut mem, &EVERY_FORMAT).is_err());
 }

@@ -267,6 +267,30 @@ fn misc_11_and_28_fixed_interpreters() {
     assert!(misc.entry(b"j").unwrap().interpreter.is_some());
 }
 
+/// The file that was opened counts: not its permissions now, nor whether it is still there.
+#[test]
+fn misc_28_a_fixed_interpreter_is_not_asked_again() {
+    let chain = |interpreter: &str, later: fn(&mut Mem, &str)| -> Vec<String> {
+        let mut world = world();
+        let misc = rules(&[&format!(":j:E::jar::{interpreter}:F")], &mut world);
+        later(&mut world, interpreter);
+        let mut formats = KERNEL_FORMATS;
+        formats.insert(&misc);
+        let plan = alive(plan(Exec::new("/s.jar"), &mut world, &formats));
+        plan.chain.iter().map(|l| l.format.to_string()).collect()
+    };
+    fn node<'a>(world: &'a mut Mem, path: &str) -> &'a mut common::Node {
+        world.files.iter_mut().find(|f| f.path == path.as_bytes()).unwrap()
+    }
+    let plain: fn(&mut Mem, &str) = |world, path| node(world, path).mode = 0o644;
+    let gone: fn(&mut Mem, &str) = |world, path| node(world, path).path = b"/gone".into();
+    for later in [plain, gone] {
+        assert_eq!(chain("/i", later), ["misc:j", "elf"]);
+        // Of any format.
+        assert_eq!(chain("/script", later), ["misc:j", "script", "elf"]);
+    }
+}
+
 #[test]
 fn misc_24_inaccessible() {
     let what = Exec {

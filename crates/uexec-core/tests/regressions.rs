@@ -29,6 +29,11 @@ fn plan() {
 }
 
 #[test]
+fn formats() {
+    each("formats", feed::formats);
+}
+
+#[test]
 fn misc() {
     each("misc", feed::misc);
 }

@@ -1,5 +1,5 @@
-//! a.out programs, which no kernel runs any more: made by hand, and by an assembler that still
-//! writes them, run by `uexec run`; the kernel must refuse them (AOUT-2).
+//! a.out programs, which no kernel runs any more: made by hand, by an assembler that still writes
+//! them, and by a linker, run by `uexec run`; the kernel must refuse them (AOUT-2).
 
 mod support;
 
@@ -163,4 +163,88 @@ fn by_an_assembler() {
     write_program(&to, &std::fs::read(&to).unwrap()).unwrap();
     let out = uexec(&to);
     assert_eq!((out.stdout, out.status.code()), (b"a.out\n".to_vec(), Some(5)));
+}
+
+/// Writes, counts in its data and in its bss, and ends with the sum.
+const TO_LINK: &str = "
+    .text
+    .globl _start
+_start:
+    movl $msg, %ecx
+    movl $6, %edx
+    movl $1, %ebx
+    movl $4, %eax
+    int $0x80
+    movl counter, %ebx
+    addl $2, (bss)
+    addl bss, %ebx
+    movl $1, %eax
+    int $0x80
+    PAD
+    .data
+msg: .ascii \"a.out\\n\"
+    .p2align 2
+counter: .long 5
+    .p2align 12
+    .bss
+    .lcomm bss, 64
+";
+
+/// The header's words.
+fn header(file: &[u8]) -> [u32; 8] {
+    std::array::from_fn(|i| u32::from_le_bytes(file[4 * i..4 * i + 4].try_into().unwrap()))
+}
+
+/// By a linker that still makes them: binutils built for the target `i386-unknown-bsd` with
+/// `--enable-targets=i386-pc-msdos`, whose format `a.out-i386` is Linux's but for `ZMAGIC`.
+#[test]
+fn by_a_linker() {
+    let tool = |name: &str, usual: &str| std::env::var_os(name).unwrap_or_else(|| usual.into());
+    let (gas, ld) =
+        (tool("AOUT_AS", "i386-unknown-bsd-as"), tool("AOUT_LD", "i386-unknown-bsd-ld"));
+    if !runs() || !may_map_0() {
+        return skip("a.out by a linker", "this user may not map page 0, or no i386 program");
+    }
+    let dir = Scratch::new("aout-ld");
+    let link = |pad: &str, options: &[&str]| -> Result<Vec<u8>, String> {
+        let (source, object, to) = (dir.path("p.s"), dir.path("p.o"), dir.path("p"));
+        std::fs::write(&source, TO_LINK.replace("PAD", pad)).unwrap();
+        let assembled = Command::new(&gas).arg("-o").args([&object, &source]).status();
+        let assembled = assembled.map_err(|e| format!("{}: {e}", gas.display()))?;
+        let mut linker = Command::new(&ld);
+        linker.args(["-m", "i386aout", "-s", "-e", "_start"]).args(options);
+        let linked = linker.arg("-o").args([&to, &object]).status();
+        let linked = linked.map_err(|e| format!("{}: {e}", ld.display()))?;
+        assert!(assembled.success() && linked.success());
+        Ok(std::fs::read(&to).unwrap())
+    };
+    let omagic = match link("", &["-N", "-Ttext", "0"]) {
+        Ok(file) => file,
+        Err(why) => return skip("a.out by a linker", &why),
+    };
+    let run = |file: &[u8]| {
+        let path = dir.path("p");
+        write_program(&path, file).unwrap();
+        let out = uexec(&path);
+        (String::from_utf8(out.stdout).unwrap(), out.status.code())
+    };
+    let works = ("a.out\n".to_owned(), Some(7));
+    assert_eq!((header(&omagic)[0] & 0xffff, run(&omagic)), (0x107, works.clone()));
+    let whole_pages = ".p2align 12";
+    let nmagic = link(whole_pages, &["-n", "-Ttext", "0"]).unwrap();
+    assert_eq!((header(&nmagic)[0] & 0xffff, run(&nmagic)), (0x108, works.clone()));
+    // Text that fills no whole pages: its data lies elsewhere than it was linked for (AOUT-7).
+    let short = link("", &["-n", "-Ttext", "0"]).unwrap();
+    assert_eq!(run(&short), ("\0".repeat(6), Some(2)));
+    // What it makes for paging has the header in the text, as QMAGIC has, and leaves it uncounted.
+    let mut qmagic = link("", &["-Ttext", "0x1020"]).unwrap();
+    let (info, text) = (header(&qmagic)[0], header(&qmagic)[1]);
+    assert_eq!((info & 0xffff, text), (0x10b, 0xfe0));
+    qmagic[..8].copy_from_slice(&[0xcc, 0, 100, 0, 0, 0x10, 0, 0]);
+    assert_eq!(run(&qmagic), works);
+    // Linux's ZMAGIC differs in where the text starts in the file.
+    let mut zmagic = nmagic;
+    zmagic[..2].copy_from_slice(&0x10bu16.to_le_bytes());
+    zmagic.splice(32..32, [0; 1024 - 32]);
+    assert_eq!(run(&zmagic), works);
 }

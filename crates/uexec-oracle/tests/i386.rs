@@ -238,3 +238,37 @@ fn compiled_programs_work() {
         same("compiled", &ordinary(&path));
     }
 }
+
+/// Where the kernel has no IA32 emulation its `int 0x80` is a general protection fault, `SIGSEGV` for
+/// who asks. Here `strace(1)` sends that at the first i386 call.
+#[test]
+fn without_emulation_they_are_refused_with_a_reason() {
+    let dir = Scratch::new("i386-off");
+    if !runs(&dir) {
+        return;
+    }
+    let path = dir.path("probe");
+    let run = |command: &str| {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-e", "trace=mmap2", "-e", "inject=mmap2:signal=SIGSEGV", "-o"]);
+        strace.arg("/dev/null").arg(uexec_binary()).arg(command).arg(&path).output()
+    };
+    let refused = match run("run") {
+        Ok(out) if out.status.code() == Some(126) => out,
+        Ok(out) => {
+            let said = String::from_utf8_lossy(&out.stderr).into_owned();
+            // Before 5.0 it cannot; where it is forbidden to trace it says so.
+            assert!(said.contains("strace"), "{out:?}");
+            return skip("i386 without emulation", said.lines().next().unwrap_or("strace"));
+        }
+        Err(error) => return skip("i386 without emulation", &format!("strace: {error}")),
+    };
+    let said = String::from_utf8_lossy(&refused.stderr);
+    for part in ["(ENOEXEC)", "it is an i386 program", "no IA32 emulation", "hint"] {
+        assert!(said.contains(part), "{said}");
+    }
+    // Explained all the same, as a 32-bit kernel would lay it out.
+    let explained = run("explain").unwrap();
+    let said = String::from_utf8_lossy(&explained.stdout);
+    assert!(said.contains("no IA32 emulation") && said.contains("i386 (32-bit kernel)"), "{said}");
+}

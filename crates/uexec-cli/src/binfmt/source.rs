@@ -55,10 +55,11 @@ pub(crate) fn named(option: &OsStr) -> io::Result<Vec<Line>> {
         return Ok(vec![line]);
     }
     if path.is_dir() {
-        return Ok(in_folders(&[path])
-            .iter()
-            .flat_map(|p| in_file(p).unwrap_or_default())
-            .collect());
+        let files = in_folders(&[path]);
+        return Ok(match files.is_empty() {
+            true => of_debian(path),
+            false => files.iter().flat_map(|p| in_file(p).unwrap_or_default()).collect(),
+        });
     }
     in_file(path)
 }
@@ -84,20 +85,41 @@ pub(crate) fn in_file(path: &Path) -> io::Result<Vec<Line>> {
 }
 
 /// The rules of a file of `binfmt.d(5)`: a line each, blanks around it dropped; empty lines and those
-/// that begin with `#` or `;` are none.
+/// that begin with `#` or `;` are none. Lines end as `systemd-binfmt` ends them, at a carriage return
+/// and at a NUL byte, too; they are counted as an editor does.
 pub(crate) fn lines(text: &[u8], file: &str) -> Vec<Line> {
-    let blank = |b: &u8| b" \t\n\r".contains(b);
     let mut found = Vec::new();
-    for (i, line) in text.split(|b| *b == b'\n').enumerate() {
-        let indent = line.iter().take_while(|b| blank(b)).count();
-        let rest = line.get(indent..).unwrap_or_default();
-        let len = rest.iter().rposition(|b| !blank(b)).map_or(0, |last| last + 1);
-        let text = rest.get(..len).unwrap_or_default();
-        if !matches!(text.first(), None | Some(b'#' | b';')) {
-            found.push(Line { text: text.to_vec(), file: file.to_owned(), line: i + 1, indent });
+    for (i, whole) in text.split(|b| *b == b'\n').enumerate() {
+        let mut start = 0;
+        for part in whole.split(|b| b"\r\0".contains(b)) {
+            let text = trim_blanks(part);
+            let indent = start + part.iter().take_while(|b| is_blank(**b)).count();
+            start += part.len() + 1;
+            if !matches!(text.first(), None | Some(b'#' | b';')) {
+                let (text, file) = (text.to_vec(), file.to_owned());
+                found.push(Line { text, file, line: i + 1, indent });
+            }
         }
     }
     found
+}
+
+const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+fn trim_blanks(mut text: &[u8]) -> &[u8] {
+    while let [b, rest @ ..] = text
+        && is_blank(*b)
+    {
+        text = rest;
+    }
+    while let [rest @ .., b] = text
+        && is_blank(*b)
+    {
+        text = rest;
+    }
+    text
 }
 
 /// The files of these folders that count, in the order in which `systemd-binfmt` reads them: by
@@ -116,12 +138,9 @@ pub(crate) fn in_folders(folders: &[&Path]) -> Vec<PathBuf> {
     found.into_values().filter(|p| p.is_file()).collect()
 }
 
-/// The files that Debian's packages have left, by name.
-pub(crate) fn of_debian(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = entries.map(|e| e.path()).filter(|p| p.is_file()).collect();
-    found.sort();
-    found
+/// The rules that Debian's packages have left in their folder, oldest first.
+pub(crate) fn of_debian(folder: &Path) -> Vec<Line> {
+    debian::in_folder(folder)
 }
 
 #[cfg(test)]
@@ -136,6 +155,13 @@ mod tests {
         assert_eq!((found[0].text.as_slice(), found[0].indent), (&b":a:E::x::/i:"[..], 2));
         assert_eq!((found[0].place(), found[1].place()), ("f:4".into(), "f:5".into()));
         assert_eq!(found[1].name(), b"b");
+    }
+
+    #[test]
+    fn carriage_returns_and_nul_bytes_end_lines() {
+        let found = lines(b":a:E::x::/i:\r :b:E::y::/i:\0\r\n:c:E::z::/i:\x0c", "f");
+        let told: Vec<_> = found.iter().map(|l| (l.line, l.indent, l.text.len())).collect();
+        assert_eq!(told, [(1, 0, 12), (1, 14, 12), (2, 0, 13)]);
     }
 
     #[test]

@@ -4,7 +4,6 @@
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use uexec_core::binfmt::misc::{BadRule, Entry, Misc, parse, parse_entry};
@@ -73,19 +72,16 @@ pub(crate) fn add_given(
 /// no table.
 pub(crate) fn of_kernel(dir: &Path) -> Option<(Vec<Entry>, bool)> {
     let status = fs::read(dir.join("status")).ok()?;
-    let mut found: Vec<((i64, i64, u64), Entry)> = fs::read_dir(dir)
+    let mut found: Vec<Entry> = fs::read_dir(dir)
         .ok()?
         .flatten()
         .filter(|e| e.file_name() != "status" && e.file_name() != "register")
-        .filter_map(|e| {
-            let m = e.metadata().ok()?;
-            let entry = parse_entry(e.file_name().as_bytes(), &fs::read(e.path()).ok()?)?;
-            // The folder is in no order; its files are made in the order of the rules.
-            Some(((m.mtime(), m.mtime_nsec(), m.ino()), entry))
-        })
+        .filter_map(|e| parse_entry(e.file_name().as_bytes(), &fs::read(e.path()).ok()?))
         .collect();
-    found.sort_by_key(|(age, _)| *age);
-    Some((found.into_iter().map(|(_, entry)| entry).collect(), status == b"enabled\n"))
+    // The folder lists what was made last first (fs/libfs.c, Linux 6.18). Times say less: many
+    // rules are made within one tick of the clock.
+    found.reverse();
+    Some((found, status == b"enabled\n"))
 }
 
 /// The formats, asked after these rules, if there are any.
@@ -111,14 +107,20 @@ pub(crate) fn kernel_misc(dir: &Path) -> Misc {
 }
 
 /// The rules of all folders, oldest first, each name once. What is wrong is left out, as the kernel
-/// would refuse it.
+/// would refuse it; an earlier rule of its name is gone all the same, as `systemd-binfmt` has
+/// deleted it by then.
 pub(crate) fn of_folders() -> Vec<Origin> {
     let debian = source::of_debian(Path::new(source::DEBIAN));
     let folders = source::in_folders(&source::FOLDERS.map(Path::new));
+    let others = folders.iter().filter_map(|p| source::in_file(p).ok()).flatten();
     let mut found: Vec<Origin> = Vec::new();
-    for line in debian.iter().chain(&folders).filter_map(|p| source::in_file(p).ok()).flatten() {
+    for line in debian.into_iter().chain(others) {
+        found.retain(|o| o.entry.rule.name != line.name());
+        // Names of the kernel's own files are taken in an empty instance, too.
         let Ok(rule) = parse(&line.text) else { continue };
-        found.retain(|o| o.entry.rule.name != rule.name);
+        if Misc::default().add(rule.clone()).is_err() {
+            continue;
+        }
         let entry = Entry { rule, enabled: true, interpreter: None };
         found.push(Origin { entry, from: line.place() });
     }

@@ -67,6 +67,79 @@ fn misc_25_to_28_arguments_flags_and_descriptor() {
     }
 }
 
+/// Interpreters that are scripts, taken by a rule themselves, missing, or no programs; with both
+/// kinds of path and flags that go together.
+#[test]
+fn misc_28_to_30_odd_interpreters() {
+    let p = Place::new();
+    let Some(()) = cc(&p, "cc", TELL, "tell", &["-static"]) else { return };
+    p.script("file.tst", "TEST");
+    p.script("script", "#!./tell one two\n");
+    p.script("twice", "#!./script x\n");
+    p.script("taken.tst", "#!./tell hi\n");
+    p.script("other.two", "2");
+    p.file("plain", "", 0o644);
+    p.script("via", "#!./file.tst a b\n");
+    let two = format!(":two:E::two::{}:P", p.join("tell").display());
+    let cases = [
+        ("script", "P", 7),
+        ("twice", "F", 7),
+        ("taken.tst", "", 126),
+        ("taken.tst", "PF", 126),
+        ("other.two", "", 7),
+        ("other.two", "PF", 7),
+        ("none", "OC", 127),
+        ("plain", "P", 126),
+        (".", "", 126),
+        ("tell", "PO", 7),
+    ];
+    for (interpreter, flags, status) in cases {
+        for interpreter in [interpreter.to_owned(), p.join(interpreter).display().to_string()] {
+            let rules = vec![two.clone(), format!(":t:E::tst::{interpreter}:{flags}")];
+            for program in [&["./file.tst", "a", "", "b c"][..], &["./via", "z"]] {
+                let ours = finish(&mut by_rule(&p, &rules, program));
+                assert_eq!(ours.end, End::Exit(status), "{rules:?}: {}", ours.stderr);
+                let Some(kernel) = by_kernel(&p, &rules, program) else { return };
+                // The shell that makes the exec says 127 of a loop.
+                let status = if ours.stderr.contains("(ELOOP)") { 127 } else { status };
+                assert_eq!(kernel.end, End::Exit(status), "{rules:?}: {}", kernel.stderr);
+                let said = String::from_utf8_lossy(&ours.stdout);
+                assert_eq!(said, String::from_utf8_lossy(&kernel.stdout), "{rules:?} {program:?}");
+            }
+        }
+    }
+}
+
+/// MISC-21: what stands behind the last dot of the whole path, and magic beyond the end of the file.
+#[test]
+fn misc_21_names_with_dots() {
+    let p = Place::new();
+    p.elf("tell", &Elf::exit(7));
+    let tell = p.join("tell");
+    std::fs::create_dir(p.join("d.tst")).unwrap();
+    let names = ["b.tar.gz", "file.tst", "noext", "tst", "d.tst/f", ".tst", "a."];
+    for name in names {
+        p.script(name, "TEST");
+    }
+    let takes = [
+        ("E::tar.gz:", &[][..]),
+        ("E::gz:", &["b.tar.gz"]),
+        ("E::tst:", &["file.tst", ".tst"]),
+        ("M::TEXT:\\xff\\xff\\x00\\xff", &names),
+        ("M:1:EST\\x00\\x00:", &names),
+    ];
+    for (test, taken) in takes {
+        let rule = vec![format!(":t:{test}:{}:", tell.display())];
+        for name in names {
+            let program = [&*format!("./{name}")];
+            let ours = finish(&mut by_rule(&p, &rule, &program));
+            assert_eq!(ours.end == End::Exit(7), taken.contains(&name), "{rule:?} {name}");
+            let Some(kernel) = by_kernel(&p, &rule, &program) else { return };
+            assert_eq!(kernel.end == End::Exit(7), taken.contains(&name), "{rule:?} {name}");
+        }
+    }
+}
+
 #[test]
 fn pipe_35_a_tree_of_depth_5_works_and_one_of_6_does_not() {
     let p = Place::new();

@@ -7,7 +7,9 @@ mod common;
 mod command;
 mod foreign;
 mod kernel;
+mod late;
 mod shipped;
+mod systemd;
 
 use std::ffi::OsStr;
 use std::process::Command;

@@ -59,8 +59,9 @@ fn a_victim_killed_meanwhile() {
     };
     let dump = stuck_dump(&place, &victim);
     victim.child.kill().unwrap();
-    victim.child.wait().unwrap();
+    // The dumper may still trace it, and is told of its end first: only then is its parent.
     let out = dump.wait_with_output().unwrap();
+    victim.child.wait().unwrap();
     assert_eq!(out.status.code(), Some(1));
     let error = String::from_utf8_lossy(&out.stderr);
     assert!(error.contains("ended while it was being dumped"), "{error}");

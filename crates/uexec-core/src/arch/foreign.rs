@@ -2,9 +2,9 @@
 //! For explaining only: nothing of this is ever carried out.
 //!
 //! The numbers are those of Linux 6.18; each entry names the files they stand in. All of them use
-//! `fs/binfmt_elf.c` and, where [`Arch::legacy_unlimited`] is set, `mm/util.c`.
+//! `fs/binfmt_elf.c` and `mm/util.c`.
 
-use super::{Arch, Bits, Class, I386, Told, X86_64};
+use super::{Arch, Bits, Class, I386, Told, Upwards, X86_64};
 use crate::abi::page_up;
 
 const LITTLE: bool = false;
@@ -30,7 +30,7 @@ const fn wide(name: &'static str, machines: &'static [u16], top: u64, dyn_base: 
         et_dyn_base: dyn_base,
         mmap_bits: Bits::Fixed(18),
         platform: b"",
-        legacy_unlimited: true,
+        upwards: Upwards::StackUnlimited,
         ..X86_64
     }
 }
@@ -57,6 +57,9 @@ const AARCH64: Arch = Arch {
     ..wide("aarch64", &[183], 1 << 48, (1 << 48) / 3 * 2)
 };
 
+const AARCH64_BE: Arch =
+    Arch { name: "aarch64_be", big_endian: BIG, platform: b"aarch64_be", ..AARCH64 };
+
 const ARM: Arch = Arch {
     legacy_base: 0x4000_0000,
     platform: b"v7l",
@@ -69,6 +72,8 @@ const ARM: Arch = Arch {
     },
     ..narrow("arm", &[40], 0xbf00_0000, 0x0040_0000)
 };
+
+const ARMEB: Arch = Arch { name: "armeb", big_endian: BIG, platform: b"v7b", ..ARM };
 
 const RISCV64: Arch = Arch {
     told: Told {
@@ -120,7 +125,6 @@ const S390X: Arch = Arch {
     legacy_base: 1 << 41,
     et_dyn_base: 0x2aa_0000_0000,
     stack_rnd: 0x3_ff80,
-    legacy_unlimited: true,
     told: Told {
         entry: "the PSW holds the entry point in 64-bit mode, r15 the first stack, all other registers are 0",
         source: "arch/s390/include/asm/{processor,elf}.h, arch/s390/mm/mmap.c",
@@ -165,6 +169,21 @@ const LOONGARCH64: Arch = Arch {
     ..wide("loongarch64", &[258], 1 << 47, (1 << 47) / 3 * 2)
 };
 
+/// Nothing but the stack is random.
+const M68K: Arch = Arch {
+    big_endian: BIG,
+    legacy_base: 0xc000_0000,
+    brk_bits: 0,
+    mmap_bits: Bits::Fixed(0),
+    upwards: Upwards::Always,
+    told: Told {
+        entry: "pc is the entry point, a7 the first stack, a1 is 0",
+        source: "arch/m68k/include/asm/{processor,elf}.h, arch/m68k/Kconfig",
+        approximate: "a kernel for classic processors with MMU; ColdFire and Sun 3 have other addresses",
+    },
+    ..narrow("m68k", &[4], 0xf000_0000, 0xd000_0000)
+};
+
 /// i386 programs under a 32-bit kernel.
 const I386_ALONE: Arch = Arch {
     name: "i386 (32-bit kernel)",
@@ -182,9 +201,11 @@ const I386_ALONE: Arch = Arch {
 };
 
 /// All of them.
-pub static FOREIGN: [Arch; 14] = [
+pub static FOREIGN: [Arch; 17] = [
     AARCH64,
+    AARCH64_BE,
     ARM,
+    ARMEB,
     RISCV64,
     RISCV32,
     PPC64,
@@ -196,5 +217,6 @@ pub static FOREIGN: [Arch; 14] = [
     MIPS64,
     MIPS64EL,
     LOONGARCH64,
+    M68K,
     I386_ALONE,
 ];

@@ -141,6 +141,12 @@ impl Header {
         self.a_text.wrapping_add(self.a_data)
     }
 
+    /// How much of that a file of `size` bytes has. Sums that wrap admit headers that promise more.
+    pub(crate) fn in_file(&self, size: u64) -> usize {
+        let there = size.saturating_sub(self.text_offset().into());
+        usize::try_from(there.min(self.loaded_len().into())).unwrap_or(usize::MAX)
+    }
+
     /// Whether it is that of a program in a file of so many bytes (AOUT-2).
     pub(crate) fn is_program(&self, size: u64) -> bool {
         let all = self.loaded_len().wrapping_add(self.a_syms);

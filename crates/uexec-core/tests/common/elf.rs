@@ -174,3 +174,30 @@ impl From<Elf> for Vec<u8> {
         elf.build()
     }
 }
+
+/// The same file for another machine: its numbers in the other order if it is a big-endian one.
+pub fn foreign(elf: Elf, wide: bool, big: bool, machine: u16) -> Vec<u8> {
+    let elf = if wide { elf } else { elf.i386() };
+    let count = elf.phs.len();
+    let mut bytes = Elf { machine, ..elf }.build();
+    if big {
+        bytes[5] = 2;
+        let word = if wide { 8 } else { 4 };
+        let (ehdr, phdr) = if wide { (64, 56) } else { (52, 32) };
+        let mut flip = |at: usize, len: usize| bytes[at..at + len].reverse();
+        [16, 18].iter().for_each(|at| flip(*at, 2));
+        (0..3).for_each(|i| flip(24 + i * word, word));
+        (0..6).for_each(|i| flip(ehdr - 12 + 2 * i, 2));
+        for i in 0..count {
+            let at = ehdr + i * phdr;
+            flip(at, 4);
+            if wide {
+                flip(at + 4, 4);
+                (1..7).for_each(|f| flip(at + 8 * f, 8));
+            } else {
+                (1..8).for_each(|f| flip(at + 4 * f, 4));
+            }
+        }
+    }
+    bytes
+}

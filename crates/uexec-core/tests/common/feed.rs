@@ -1,10 +1,13 @@
 //! How plain bytes become an exec: the same for the fuzz targets and for the inputs they found.
 
-use super::elf::{Elf, Ph};
+use super::elf::{Elf, Ph, foreign};
 use super::{Mem, model};
+use uexec_core::arch::Class;
+use uexec_core::arch::foreign::FOREIGN;
 use uexec_core::binfmt::misc::Test;
 use uexec_core::binfmt::script::parse;
-use uexec_core::{Exec, Privileges};
+use uexec_core::shlib::plan_shlib;
+use uexec_core::{ALL_FORMATS, EVERY_FORMAT, Exec, Privileges};
 
 fn check(mem: &mut Mem, exec: Exec) {
     let told = mem.plan(exec.clone());
@@ -150,6 +153,41 @@ pub fn plan(data: &[u8], mem: &mut Mem) {
     }
     let (argv, envp) = (n.strings(), n.strings());
     check(mem, Exec { argv, envp, ..exec() });
+}
+
+/// What only uexec knows: a.out programs, programs of other machines, libraries as `uselib(2)` took
+/// them. The first byte chooses whether the rest is a file, an a.out header or an ELF file in numbers.
+pub fn formats(data: &[u8], mem: &mut Mem) {
+    let Some((which, rest)) = data.split_first() else { return };
+    let mut n = Numbers(rest);
+    let file = match which % 3 {
+        0 => rest.to_vec(),
+        1 => {
+            let magic = [0x107u32, 0x108, 0x10b, 0xcc][usize::from(n.byte() % 4)];
+            let words = [(); 7].map(|()| n.number() as u32);
+            let mut file: Vec<u8> = magic.to_le_bytes().into();
+            file.extend(words.iter().flat_map(|w| w.to_le_bytes()));
+            file.resize(file.len() + usize::from(n.byte()) * 512, 1);
+            file
+        }
+        _ => {
+            let arch = &FOREIGN[usize::from(n.byte()) % FOREIGN.len()];
+            let wide = arch.class == Class::Elf64;
+            foreign(n.file(), wide, arch.big_endian, arch.machines[0])
+        }
+    };
+    mem.add("/p", file);
+    mem.min_addr = u64::from(which >> 7) * 0x1_0000;
+    for formats in [&ALL_FORMATS, &EVERY_FORMAT] {
+        match uexec_core::plan(exec(), mem, formats) {
+            Ok(plan) => model::check_space(&plan, &mem.facts),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+    match plan_shlib(b"/p", mem, &ALL_FORMATS) {
+        Ok(lib) => model::check_library(&lib),
+        Err(refusal) => assert!(!refusal.why().is_empty()),
+    }
 }
 
 /// Any bytes as the text of a rule, which is then to run a script with the same bytes behind it.

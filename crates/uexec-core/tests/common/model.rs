@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use uexec_core::abi::PAGE;
 use uexec_core::arch::Class;
 use uexec_core::mm::{Backing, Prot, Vma};
+use uexec_core::shlib::Shlib;
 use uexec_core::world::{Facts, Ia32, VdsoPart};
 use uexec_core::{Exec, Op, Plan};
 
@@ -84,6 +85,21 @@ fn aligned(x: u64) {
 
 /// Checks everything about a plan.
 pub fn check(plan: &Plan, exec: &Exec, facts: &Facts) {
+    check_space(plan, facts);
+    if plan.death.is_some() {
+        assert!(plan.stack_bytes(&mut super::Mem::default()).is_empty());
+        return;
+    }
+    let rsp = plan.registers.rsp;
+    assert_eq!(rsp % 16, 0);
+    let whole = plan.vmas.iter().any(|v| v.grows_down && v.start <= rsp && v.end == plan.stack.end);
+    if whole {
+        check_stack(plan, exec, facts);
+    }
+}
+
+/// What holds of plans of every format: the operations give the mappings.
+pub fn check_space(plan: &Plan, facts: &Facts) {
     check_vmas(&plan.vmas);
     assert_eq!(plan.point_of_no_return(), 0);
     let mut space = Space::default();
@@ -93,17 +109,19 @@ pub fn check(plan: &Plan, exec: &Exec, facts: &Facts) {
         replay(&mut space, op, vdso);
     }
     if plan.death.is_some() {
-        assert!(plan.stack_bytes(&mut super::Mem::default()).is_empty());
         return;
     }
     assert_eq!(merged(&space.vmas), merged(&plan.vmas), "the operations give other mappings");
     assert_eq!(plan.ops.last(), Some(&Op::Jump));
-    let rsp = plan.registers.rsp;
-    assert_eq!(rsp % 16, 0);
-    let whole = plan.vmas.iter().any(|v| v.grows_down && v.start <= rsp && v.end == plan.stack.end);
-    if whole {
-        check_stack(plan, exec, facts);
-    }
+}
+
+/// What holds of every library: it is mapped within its bounds, and nothing else is written to.
+pub fn check_library(lib: &Shlib) {
+    assert!(lib.start < lib.end);
+    let mut space = Space::default();
+    lib.ops.iter().for_each(|op| replay(&mut space, op, &[]));
+    let (first, last) = (space.vmas.first().unwrap(), space.vmas.last().unwrap());
+    assert_eq!((first.start, last.end), (lib.start, lib.end));
 }
 
 fn check_vmas(vmas: &[Vma]) {

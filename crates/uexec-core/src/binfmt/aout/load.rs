@@ -37,11 +37,11 @@ impl Loader<'_> {
         if h.magic == Magic::Qmagic {
             let backing = |offset: u32| Backing::File { file: file.id, offset: offset.into() };
             let (text, data) = (h.a_text, h.a_data);
-            self.map(h.text_addr(), text, Prot::READ | Prot::EXEC, backing(0))?;
-            if !text.is_multiple_of(4096) {
-                let (p_offset, p_vaddr) = (text.into(), h.data_addr().into());
-                return Err(Reason::OffsetIncongruent { p_offset, p_vaddr });
+            // mmap(2) refuses other offsets, and no bytes. Before Linux 2.6.12 it took the latter.
+            if !text.is_multiple_of(4096) || text == 0 || data == 0 {
+                return Err(Reason::AoutPages { text, data });
             }
+            self.map(h.text_addr(), text, Prot::READ | Prot::EXEC, backing(0))?;
             self.map(h.data_addr(), data, all, backing(text))?;
         } else if h.loaded_len() > 0 {
             self.map(h.text_addr(), h.loaded_len(), all, Backing::Anon)?;
@@ -57,7 +57,7 @@ impl Loader<'_> {
 
     /// Copies text and data, which lie in the file as in memory. What the file lacks stays zero.
     fn read(&mut self, file: &File, h: &Header) -> Result<(), Reason> {
-        let mut bytes = vec![0; h.loaded_len() as usize];
+        let mut bytes = vec![0; h.in_file(file.stat.size)];
         let mut done = 0;
         while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
             let at = u64::from(h.text_offset()) + done as u64;

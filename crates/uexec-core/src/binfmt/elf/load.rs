@@ -279,6 +279,10 @@ impl Loader<'_> {
         if len == 0 || !prot.contains(Prot::WRITE) {
             return Ok(());
         }
+        // A total that has wrapped maps less than the segment: there may be nothing to write to.
+        if self.mm.find(from).is_none_or(|v| !v.prot.contains(Prot::WRITE)) {
+            return Err(Reason::BssBeyondEof { addr: from });
+        }
         let page = page_down(from).wrapping_sub(start);
         let offset = s.p_offset.wrapping_sub(s.p_vaddr % PAGE).wrapping_add(page);
         if offset >= page_up(object.file.stat.size) {
