@@ -278,15 +278,16 @@ impl Arch {
     /// Words as they stand in memory.
     #[must_use]
     pub fn bytes_of(&self, words: &[u64]) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(words.len() * 8);
-        for word in words {
-            match (self.class, self.big_endian) {
-                (Class::Elf64, false) => bytes.extend(word.to_le_bytes()),
-                (Class::Elf64, true) => bytes.extend(word.to_be_bytes()),
-                (Class::Elf32, false) => bytes.extend((*word as u32).to_le_bytes()),
-                (Class::Elf32, true) => bytes.extend((*word as u32).to_be_bytes()),
-            }
+        fn all<const N: usize>(words: &[u64], bytes: impl Fn(u64) -> [u8; N]) -> Vec<u8> {
+            let mut all = Vec::with_capacity(words.len() * N);
+            words.iter().for_each(|word| all.extend_from_slice(&bytes(*word)));
+            all
         }
-        bytes
+        match (self.class, self.big_endian) {
+            (Class::Elf64, false) => all(words, u64::to_le_bytes),
+            (Class::Elf64, true) => all(words, u64::to_be_bytes),
+            (Class::Elf32, false) => all(words, |word| (word as u32).to_le_bytes()),
+            (Class::Elf32, true) => all(words, |word| (word as u32).to_be_bytes()),
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! (PIPE-14 to PIPE-27, STK-2, STK-3). Never knows an address: it counts from its own top.
 
 use alloc::vec::Vec;
+use core::ffi::CStr;
 
 use crate::abi::{
     ARG_CEILING, ARG_MAX, MAX_ARG_STRINGS, MAX_ARG_STRLEN, PAGE, RLIM_INFINITY, page_up,
@@ -26,6 +27,16 @@ pub struct ArgArea {
 
 /// Bytes between the strings and the end of the stack (STK-1).
 pub(crate) const HOLE: u64 = 8;
+
+/// Strings one after the other, each with its NUL, which only the last can lack.
+pub(crate) fn with_nuls(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    core::iter::from_fn(move || {
+        let len = CStr::from_bytes_until_nul(bytes).map_or(bytes.len(), |s| s.count_bytes() + 1);
+        let (first, rest) = bytes.split_at_checked(len)?;
+        bytes = rest;
+        Some(first).filter(|s| !s.is_empty())
+    })
+}
 
 impl ArgArea {
     /// Counts both arrays and takes their pointers off the limit.
@@ -58,8 +69,7 @@ impl ArgArea {
     #[must_use]
     pub fn lowest_len(&self, count: u64) -> u64 {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let parts = self.strings().split_inclusive(|b| *b == 0).take(count);
-        parts.map(|s| s.len() as u64).sum()
+        with_nuls(self.strings()).take(count).map(|s| s.len() as u64).sum()
     }
 
     /// Makes room for so many bytes at once, so that pushing them does not move the rest.
@@ -133,11 +143,8 @@ impl ArgArea {
 
     /// Drops the lowest string; its bytes stay where they are until something overwrites them.
     pub fn drop_lowest(&mut self) {
-        if let Some(rest) = self.bytes.get(self.p..)
-            && let Some(nul) = rest.iter().position(|b| *b == 0)
-        {
-            self.p += nul + 1;
-        }
+        let lowest = with_nuls(self.strings()).next().map_or(0, <[u8]>::len);
+        self.p += lowest;
     }
 
     /// Bytes that all strings take, NULs included.

@@ -113,8 +113,8 @@ fn begin(
     let limits = world.facts().limits;
     let mut args = ArgArea::new(exec.argv.len(), exec.envp.len(), limits)?;
     let room = |s: &[Vec<u8>]| s.iter().map(|x| x.len() + 1).sum::<usize>();
-    // Room for all strings and for what a script line adds, if it is at all reasonable.
-    args.reserve((filename.len() + room(&exec.argv) + room(&exec.envp) + 768).min(8 << 20));
+    // Room for all strings, if they are at all reasonable.
+    args.reserve((filename.len() + 1 + room(&exec.argv) + room(&exec.envp)).min(8 << 20));
     args.push(&filename, "file name", 0)?;
     for (i, s) in exec.envp.iter().enumerate().rev() {
         args.push(s, "environment string", i)?;

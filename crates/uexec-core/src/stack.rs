@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::abi::{MAX_ARG_STRLEN, PAGE, RLIM_INFINITY, STACK_EXPAND, page_down, page_up};
 use crate::arch::Arch;
-use crate::args::{ArgArea, HOLE};
+use crate::args::{ArgArea, HOLE, with_nuls};
 use crate::auxv::Auxv;
 use crate::error::{Reason, Refusal, Stage};
 use crate::layout::{Layout, refuse};
@@ -246,7 +246,7 @@ fn strings_in_memory(
     let count = usize::try_from(stack.argc + stack.envc).ok()?;
     let mut found = Vec::with_capacity(count);
     let mut ends = StringEnds { args: at, env: at };
-    for part in image.split_inclusive(|b| *b == 0).take(count) {
+    for part in with_nuls(image).take(count) {
         if part.last() != Some(&0) || part.len() as u64 > MAX_ARG_STRLEN {
             return None;
         }

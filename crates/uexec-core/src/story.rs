@@ -49,9 +49,16 @@ impl Story {
         Story { events: Vec::new(), told: false }
     }
 
+    /// Whether decisions are remembered. Never without the feature `story`.
+    #[must_use]
+    pub const fn is_told(&self) -> bool {
+        cfg!(feature = "story") && self.told
+    }
+
     /// Adds a decision.
+    #[cold]
     pub fn tell(&mut self, stage: Stage, spec: &'static str, what: fmt::Arguments<'_>) {
-        if self.told {
+        if self.is_told() {
             let what = match what.as_str() {
                 Some(text) => Cow::Borrowed(text),
                 None => Cow::Owned(alloc::fmt::format(what)),
@@ -67,10 +74,13 @@ impl Story {
     }
 }
 
-/// Tells a decision: `tell!(story, Stage::Open, "PIPE-6", "opened {path}")`.
+/// Tells a decision: `tell!(story, Stage::Open, "PIPE-6", "opened {path}")`. What is to be told is
+/// only looked at when somebody listens.
 macro_rules! tell {
     ($story:expr, $stage:expr, $spec:expr, $($what:tt)*) => {
-        $story.tell($stage, $spec, core::format_args!($($what)*))
+        if $story.is_told() {
+            $story.tell($stage, $spec, core::format_args!($($what)*));
+        }
     };
 }
 pub(crate) use tell;

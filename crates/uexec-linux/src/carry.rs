@@ -76,7 +76,8 @@ impl Region {
             }
             Err(Errno::EACCES | Errno::EPERM) => {
                 let region = Region::map(addr, len, PROT_RW)?;
-                region.map_code(code).map(|()| region)
+                // SAFETY: the region's own first page, in which nothing is yet.
+                unsafe { map_code(region.addr, code) }.map(|()| region)
             }
             Err(errno) => Err(errno),
         }
@@ -100,18 +101,41 @@ impl Region {
         // SAFETY: mapped readable and writable, ours alone, and borrowed as long as `self`.
         unsafe { core::slice::from_raw_parts_mut(start, (self.len - CODE_LEN) as usize) }
     }
+}
 
-    /// Maps the code from a file over the code page.
-    fn map_code(&self, code: &[u8]) -> Result<(), Errno> {
-        use rustix::fs::{MemfdFlags, memfd_create};
-        let fd = memfd_create(c"uexec", MemfdFlags::CLOEXEC).map_err(crate::ffi::errno)?;
-        if rustix::io::write(&fd, code).map_err(crate::ffi::errno)? != code.len() {
-            return Err(Errno::ENOSPC);
-        }
-        let (flags, fd) = (MAP_PRIVATE | MAP_FIXED, fd.as_raw_fd() as u64);
-        // SAFETY: replaces the region's own first page, in which nothing is yet.
-        let got = unsafe { syscall6(nr::MMAP, [self.addr, CODE_LEN, PROT_RX, flags, fd, 0]) };
-        if (-4095..0).contains(&got) { Err(Errno(-got as u16)) } else { Ok(()) }
+/// Maps the code from a file in memory over the page at this address.
+///
+/// # Safety
+/// Nobody may use that page.
+unsafe fn map_code(addr: u64, code: &[u8]) -> Result<(), Errno> {
+    use rustix::fs::{MemfdFlags, memfd_create};
+    let fd = memfd_create(c"uexec", MemfdFlags::CLOEXEC).map_err(crate::ffi::errno)?;
+    if rustix::io::write(&fd, code).map_err(crate::ffi::errno)? != code.len() {
+        return Err(Errno::ENOSPC);
+    }
+    let (flags, fd) = (MAP_PRIVATE | MAP_FIXED, fd.as_raw_fd() as u64);
+    // SAFETY: replaces that page, which is the caller's promise.
+    let got = unsafe { syscall6(nr::MMAP, [addr, CODE_LEN, PROT_RX, flags, fd, 0]) };
+    if (-4095..0).contains(&got) { Err(Errno(-got as u16)) } else { Ok(()) }
+}
+
+/// Copies the code to a page that is there, and makes that executable; where memory that was once
+/// written to must not be, the code is mapped instead. With one thread nobody else's translations
+/// are to be flushed, and this costs less than a page of its own.
+///
+/// # Safety
+/// The page must be mapped and writable, and nobody may use it.
+pub(crate) unsafe fn settle_code(addr: u64, code: &[u8]) -> Result<(), Errno> {
+    if code.len() as u64 > CODE_LEN {
+        return Err(Errno::ENOMEM);
+    }
+    // SAFETY: mapped, writable and long enough, by the caller's promise and the check.
+    unsafe { core::ptr::copy_nonoverlapping(code.as_ptr(), addr as *mut u8, code.len()) };
+    // SAFETY: nobody uses that page.
+    match unsafe { syscall6(nr::MPROTECT, [addr, CODE_LEN, PROT_RX, 0, 0, 0]) } {
+        0 => Ok(()),
+        // SAFETY: the same.
+        _ => unsafe { map_code(addr, code) },
     }
 }
 

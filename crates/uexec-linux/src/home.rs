@@ -1,7 +1,8 @@
 //! Carries a plan out from where a [loader](crate::spawn) is: its own image, gone with the last step
-//! anyway, has the code and room for the list of operations, and the stack that the kernel has made
-//! becomes the program's. Saves making, filling and unmapping memory for each.
+//! anyway, has the code and the list of operations, and the stack that the kernel has made becomes
+//! the program's. Saves making, filling and unmapping memory for each.
 
+use alloc::vec;
 use core::ops::Range;
 
 use uexec_core::abi::PAGE;
@@ -9,10 +10,10 @@ use uexec_core::mm::{Backing, Prot};
 use uexec_core::{ExecError, Op, Plan};
 
 use crate::arch::trampoline;
-use crate::carry::{Prepared, Region, is_taken, prepare, refuse_dead};
+use crate::carry::{Prepared, is_taken, prepare, refuse_dead, settle_code};
 use crate::ffi;
 use crate::host::Host;
-use crate::lower::{CODE_LEN, Lowered, OwnStack, Room, lower, may_set_exe, room};
+use crate::lower::{CODE_LEN, Lowered, OwnStack, Room, list_len, lower, may_set_exe};
 use crate::process::Caller;
 
 /// What a program knows of its own memory that the kernel has just started.
@@ -20,10 +21,9 @@ use crate::process::Caller;
 pub struct Home {
     /// All addresses of the program: what is mapped from its file, and zeroes behind.
     pub image: Range<u64>,
-    /// Where the zeroes begin.
+    /// Where the zeroes begin. Their last page is not used. What is allocated comes from among them
+    /// while there is room.
     pub zeroes: u64,
-    /// Room within, aligned to a page.
-    pub list: &'static mut [u8],
     /// The part of the stack that the kernel has written to: from the page where the argument
     /// count is to the stack's end.
     pub stack: Range<u64>,
@@ -66,28 +66,32 @@ pub unsafe fn prepare_at(
 ) -> Result<Prepared, ExecError> {
     refuse_dead(plan)?;
     let Range { start, end } = home.image;
-    let needed = room(plan, &host, caller);
-    let behind = end + CODE_LEN + host.vdso_len() + PAGE;
-    if needed > home.list.len() as u64
-        || host.exit().is_none()
+    let behind = end + host.vdso_len() + PAGE;
+    if host.exit().is_none()
         || is_taken(plan, start, behind)
         || plan.image.arch.class != uexec_core::arch::Class::Elf64
     {
         return prepare(plan, host, caller);
     }
+    let memory = vec![0; list_len(plan, &host, caller)].leak();
+    let at = memory.as_ptr() as u64;
+    if at < home.zeroes || at + memory.len() as u64 > end - CODE_LEN {
+        return prepare(plan, host, caller);
+    }
     let stack = home.stack_of(plan);
     // Where the link to the executed file can be set it must not be mapped by then (PR_SET_MM_MAP):
-    // the code goes behind the zeroes.
-    let (start, code, region) = if may_set_exe(&host) {
-        let Ok(region) = Region::new(end, CODE_LEN, trampoline()) else {
+    // the code goes to the last page of the zeroes.
+    let (start, code) = if may_set_exe(&host) {
+        let code = end - CODE_LEN;
+        // SAFETY: nobody uses that page, by the caller's promise.
+        if unsafe { settle_code(code, trampoline()) }.is_err() {
             return prepare(plan, host, caller);
-        };
-        (home.zeroes, end, Some(region))
+        }
+        (home.zeroes, code)
     } else {
-        (start, trampoline().as_ptr() as u64, None)
+        (start, trampoline().as_ptr() as u64)
     };
-    let room =
-        Room { start, len: end + CODE_LEN - start, memory: home.list, stack, plan_stays: true };
+    let room = Room { start, len: end - start, memory, stack, plan_stays: true };
     let Lowered { list, differences } = lower(plan, &mut host, caller, room)?;
-    Ok(Prepared { code, list, region, differences, host })
+    Ok(Prepared { code, list, region: None, differences, host })
 }

@@ -60,8 +60,13 @@ pub(crate) fn room(plan: &Plan, host: &Host, caller: &Caller) -> u64 {
         _ => 0,
     };
     let bytes: usize = plan.ops.iter().map(copied).sum();
+    page_up((list_len(plan, host, caller) + bytes) as u64)
+}
+
+/// The same where the bytes that a plan copies stay where they are.
+pub(crate) fn list_len(plan: &Plan, host: &Host, caller: &Caller) -> usize {
     let inherited = caller.inherited.as_ref().map_or(0, |i| i.affinity.len() * 8 + 256);
-    page_up((list_room(plan, host, caller) + bytes + inherited + 2048) as u64)
+    list_room(plan, host, caller) + inherited + 2048
 }
 
 /// Memory that is there until the last step.

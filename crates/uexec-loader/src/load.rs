@@ -29,7 +29,9 @@ pub struct Start {
 }
 
 impl Start {
-    fn aux(&self, key: u64) -> Option<u64> {
+    /// An entry of the auxiliary vector.
+    #[must_use]
+    pub fn aux(&self, key: u64) -> Option<u64> {
         self.auxv.iter().find(|p| p.0 == key).map(|p| p.1)
     }
 }

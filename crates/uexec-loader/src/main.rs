@@ -5,7 +5,6 @@
 
 extern crate alloc;
 
-use alloc::vec::Vec;
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char};
@@ -54,8 +53,8 @@ global_asm!(
 
 const STACK_LEN: usize = 128 << 10;
 /// How much of it is used, usually; the allocator's arena follows.
-const STACK_TOUCHED: usize = 3 * 4096;
-const ARENA_TOUCHED: usize = 5 * 4096;
+const STACK_TOUCHED: usize = 4 * 4096;
+const ARENA_TOUCHED: usize = 7 * 4096;
 
 #[repr(align(4096))]
 struct Stack(#[allow(dead_code, reason = "only `rsp` points there")] UnsafeCell<[u8; STACK_LEN]>);
@@ -103,26 +102,13 @@ unsafe extern "C" {
     static bss_end: u8;
 }
 
-/// Room for the list of operations: enough for a program with a common environment.
-const LIST_LEN: usize = 32 << 10;
-
-#[repr(align(4096))]
-struct List(UnsafeCell<[u8; LIST_LEN]>);
-
-// SAFETY: there is one thread, and `home` hands the memory out once.
-unsafe impl Sync for List {}
-
-static LIST: List = List(UnsafeCell::new([0; LIST_LEN]));
-
-/// The memory of this program. Called once.
+/// The memory of this program.
 fn home(stack: u64, start: &Start) -> Home {
     let image = (&raw const image_start) as u64..(&raw const bss_end) as u64;
-    // SAFETY: handed out once, see above.
-    let list = unsafe { &mut *LIST.0.get() };
     // The name of what is executed is the last string; one more word is the stack's end (STK-8).
     let end = start.execfn_at + start.execfn.len() as u64 + 1 + 8;
     let zeroes_at = (&raw const zeroes) as u64;
-    Home { image, zeroes: zeroes_at, list, stack: stack & !4095..end }
+    Home { image, zeroes: zeroes_at, stack: stack & !4095..end }
 }
 
 /// Whether the break was placed at random: the kernel does so where all addresses are random. That
@@ -151,26 +137,31 @@ fn config() -> Config {
 unsafe fn read(stack: *const usize) -> Start {
     // SAFETY: argument words, environment and auxiliary vector follow each other, each with an end.
     let word = |i: usize| unsafe { *stack.add(i) };
-    let text = |address: usize| -> Vec<u8> {
-        // SAFETY: only called with addresses that the kernel has put there for C strings.
-        unsafe { CStr::from_ptr(address as *const c_char) }.to_bytes().to_vec()
-    };
     let argc = word(0);
-    let mut start = Start { argv: (1..=argc).map(|i| text(word(i))).collect(), ..Start::default() };
-    let mut i = argc + 2;
-    while word(i) != 0 {
-        start.envp.push(text(word(i)));
-        i += 1;
-    }
-    i += 1;
+    let env = argc + 2;
+    let end = (env..).find(|i| word(*i) == 0).unwrap_or(env);
+    let mut start = Start::default();
+    let mut i = end + 1;
     while word(i) != 0 {
         start.auxv.push((word(i) as u64, word(i + 1) as u64));
-        if word(i) as u64 == at::EXECFN {
-            start.execfn_at = word(i + 1) as u64;
-            start.execfn = text(word(i + 1));
-        }
         i += 2;
     }
+    start.execfn_at = start.aux(at::EXECFN).unwrap_or_default();
+    // SAFETY: the kernel has put a C string there.
+    let execfn = unsafe { CStr::from_ptr(start.execfn_at as *const c_char) };
+    start.execfn = execfn.to_bytes().to_vec();
+    // All strings stand one after the other, and that name behind them (STK-2).
+    let mut next = start.execfn_at as usize;
+    let mut text = |i: usize| {
+        let len = next.saturating_sub(word(i) + 1);
+        next = word(i);
+        // SAFETY: the kernel has put a string of that length there, and its NUL.
+        unsafe { core::slice::from_raw_parts(next as *const u8, len) }.to_vec()
+    };
+    start.envp = (env..end).rev().map(&mut text).collect();
+    start.argv = (1..=argc).rev().map(text).collect();
+    start.envp.reverse();
+    start.argv.reverse();
     start
 }
 

@@ -26,6 +26,8 @@ struct How {
     nobody: bool,
     /// Bytes of environment.
     env: usize,
+    /// Memory that was once written to must not become executable: `PR_SET_MDWE(2const)`.
+    mdwe: bool,
 }
 
 /// What the program writes: loaded by the kernel, or by an image.
@@ -44,6 +46,8 @@ fn said(image: Option<&OwnedFd>, how: How, path: &str, args: &[&str]) -> Vec<u8>
         if unsafe { libc::personality(persona) } == -1 {
             return Err(io::Error::last_os_error());
         }
+        // SAFETY: the same; kernels before 6.3 do not know the option, and refuse it.
+        let _ = how.mdwe && unsafe { libc::prctl(65, 1, 0, 0, 0) } == -1;
         // SAFETY: the same.
         if how.nobody && unsafe { libc::setresuid(65534, 65534, 65534) } == -1 {
             return Err(io::Error::last_os_error());
@@ -67,7 +71,8 @@ fn all() -> impl Iterator<Item = (bool, How)> {
     [true, false].into_iter().flat_map(move |told| {
         [true, false].into_iter().flat_map(move |fixed| {
             users.iter().flat_map(move |nobody| {
-                [0, 3000, 30_000, 300_000].map(|env| (told, How { fixed, nobody: *nobody, env }))
+                [0, 3000, 30_000, 300_000]
+                    .map(|env| (told, How { fixed, nobody: *nobody, env, mdwe: false }))
             })
         })
     })
@@ -93,7 +98,8 @@ fn shape(maps: &[u8], fixed: bool) -> Vec<String> {
 
 #[test]
 fn mappings_are_the_kernels() {
-    for (told, how) in all() {
+    let mdwe = |(told, how)| [how, How { mdwe: true, ..how }].map(|how| (told, how));
+    for (told, how) in all().flat_map(mdwe) {
         let image = image(told);
         let [ours, kernels] = [Some(&image), None]
             .map(|image| shape(&said(image, how, "/bin/cat", &["/proc/self/maps"]), how.fixed));

@@ -17,12 +17,15 @@ pub struct Form {
 
 impl Form {
     fn number(self, b: &[u8], (at, len): Field) -> Option<u64> {
-        let at = usize::try_from(at).ok()?;
-        let bytes = b.get(at..at.checked_add(usize::try_from(len).ok()?)?)?;
-        let add = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
-        Some(match self.big_endian {
-            true => bytes.iter().fold(0, add),
-            false => bytes.iter().rev().fold(0, add),
+        let bytes = b.get(usize::try_from(at).ok()?..)?;
+        Some(match (len, self.big_endian) {
+            (2, false) => u16::from_le_bytes(*bytes.first_chunk()?).into(),
+            (2, true) => u16::from_be_bytes(*bytes.first_chunk()?).into(),
+            (4, false) => u32::from_le_bytes(*bytes.first_chunk()?).into(),
+            (4, true) => u32::from_be_bytes(*bytes.first_chunk()?).into(),
+            (8, false) => u64::from_le_bytes(*bytes.first_chunk()?),
+            (8, true) => u64::from_be_bytes(*bytes.first_chunk()?),
+            _ => return None,
         })
     }
 
