@@ -21,7 +21,7 @@ mod serve;
 #[allow(unsafe_code, reason = "makes the tracer's process, and starts the command")]
 mod start;
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet};
 
 use rustix::time::{ClockId, clock_gettime};
 use uexec_core::Errno;
@@ -70,9 +70,9 @@ pub struct Tracer {
     early: BTreeSet<i32>,
     todo: Todo,
     watch: Watch,
-    /// Reported at the same moment as the last event, and not told yet.
-    ready: VecDeque<Event>,
-    /// The first process of the namespace has ended, and takes all with it, this one too.
+    /// The last thread of the first process of a namespace, which is about to end, and how.
+    last: Option<(i32, Ended)>,
+    /// That has been told, and nothing is any more.
     over: bool,
 }
 
@@ -97,7 +97,7 @@ impl Tracer {
             early: BTreeSet::new(),
             todo: Todo::Nothing,
             watch,
-            ready: VecDeque::new(),
+            last: None,
             over: false,
         }
     }
@@ -122,10 +122,10 @@ impl Tracer {
     /// Those of `ptrace(2)` and `waitid(2)`.
     pub fn next(&mut self, idle: &mut dyn FnMut()) -> Result<Option<Event>, Errno> {
         loop {
-            if let Some(event) = self.ready.pop_front() {
+            self.finish()?;
+            if let Some(event) = self.end_all()? {
                 return Ok(Some(event));
             }
-            self.finish()?;
             let report = match tracer::wait(Whom::LookNow) {
                 Ok(None) => {
                     idle();
@@ -139,7 +139,8 @@ impl Tracer {
                 Err(Errno::ECHILD) => return Ok(None),
                 Err(error) => return Err(error),
             };
-            if let Some(event) = self.take(&report)? {
+            let over = self.over;
+            if let Some(event) = self.take(&report)?.filter(|_| !over) {
                 return Ok(Some(event));
             }
         }
@@ -283,29 +284,39 @@ impl Tracer {
         Some(Event { at, pid, tid, what: What::Leaving })
     }
 
-    /// A thread is about to end. Where it is the last one of the first process of a namespace, the
-    /// kernel kills all others before it reports that end: it is told now, and so are theirs.
+    /// A thread is about to end. The last one of the first process of a namespace stays as it is
+    /// until all others have ended: it takes them along, and the tracer too, before its own end
+    /// would be reported.
     fn ending(&mut self, at: u64, tid: i32) -> Result<Option<Event>, Errno> {
         let leaving = self.leaving(at, tid);
         if let Some(task) = self.tasks.get_mut(&tid) {
             task.ending = true;
         }
-        let is_first = |task: &Task| task.pid == self.root;
-        if self.root != 1 || self.over || self.tasks.values().any(|t| is_first(t) && !t.ending) {
-            return Ok(leaving);
+        let is_first = |task: &Task| task.pid == 1 && self.root == 1;
+        let mut own = self.tasks.values().filter(|task| is_first(task));
+        if self.tasks.get(&tid).is_some_and(is_first) && own.all(|task| task.ending) {
+            self.todo = Todo::Nothing;
+            self.last = Some((tid, Ended::from_wait(tracer::event_message(tid)? as i32)));
         }
-        let how = Ended::from_wait(tracer::event_message(tid)? as i32);
-        let killed = Ended::Killed { signal: 9, core: false };
-        let others = self.tasks.iter().filter(|(tid, task)| task.pid == **tid && **tid != 1);
-        let ends = others.map(|(tid, _)| (*tid, killed)).chain([(1, how)]);
-        let ends = ends.map(|(pid, how)| {
-            let what = What::Ended { how, usage: call::usage(pid) };
-            Event { at, pid, tid: pid, what }
-        });
-        self.ready = leaving.into_iter().chain(ends).collect();
-        self.tasks.clear();
+        Ok(leaving)
+    }
+
+    /// While the last one is held: ends all others, as the kernel would; if there are none, tells
+    /// its own end, and lets it go.
+    fn end_all(&mut self) -> Result<Option<Event>, Errno> {
+        let Some((tid, how)) = self.last else { return Ok(None) };
+        self.adopt()?;
+        let mut others = self.tasks.values().filter(|task| task.pid != self.root).peekable();
+        if others.peek().is_some() {
+            others.for_each(|task| tracer::kill(task.pid));
+            return Ok(None);
+        }
+        self.last = None;
         self.over = true;
-        Ok(self.ready.pop_front())
+        self.tasks.clear();
+        self.todo = Todo::Go(tid, Resume::Cont, 0);
+        let what = What::Ended { how, usage: call::usage(self.root) };
+        Ok(Some(Event { at: now(), pid: self.root, tid, what }))
     }
 
     fn ended(&mut self, at: u64, report: &Report) -> Result<Option<Event>, Errno> {
@@ -313,7 +324,7 @@ impl Tracer {
         self.adopt()?;
         let task = self.tasks.remove(&tid);
         // Of a process the leader is the last to be reported.
-        if self.over || task.is_some_and(|task| task.pid != tid) {
+        if task.is_some_and(|task| task.pid != tid) {
             return Ok(None);
         }
         let how = match report.code {

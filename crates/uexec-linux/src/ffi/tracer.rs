@@ -7,6 +7,7 @@ use uexec_core::Errno;
 use super::{plain, result};
 use crate::arch::{nr, syscall6};
 
+const KILL: u64 = 62;
 const WAITID: u64 = 247;
 const CLOSE_RANGE: u64 = 436;
 
@@ -208,6 +209,11 @@ pub(crate) unsafe fn fork(signal: u64) -> Result<i32, Errno> {
 /// Waits for a child, whatever has become of it.
 pub(crate) fn wait_child(pid: i32) {
     while plain(nr::WAIT4, [pid as u64, 0, 0, 0, 0, 0]) == Err(Errno::EINTR) {}
+}
+
+/// Kills the process of a thread; that it has ended is no error.
+pub(crate) fn kill(tid: i32) {
+    let _ = plain(KILL, [tid as u64, 9, 0, 0, 0, 0]);
 }
 
 /// Ends this process at once.
