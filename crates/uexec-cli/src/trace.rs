@@ -8,6 +8,7 @@ mod follow;
 mod html;
 mod interp;
 mod json;
+mod pages;
 mod perfetto;
 mod record;
 mod search;
@@ -22,7 +23,7 @@ use uexec_core::lookup::candidates;
 use uexec_core::story::Shown;
 use uexec_core::{Errno, Exec, KERNEL_FORMATS, Privileges};
 use uexec_linux::Host;
-use uexec_linux::tree::{self as engine, Role, Tracer};
+use uexec_linux::tree::{self as engine, Role, Tracer, Watch};
 
 use crate::args::trace::{Format, Trace};
 use crate::find::{find_and_plan, path_in};
@@ -51,8 +52,9 @@ pub(crate) fn trace(args: &Trace, envp: &[Vec<u8>]) -> u8 {
             return OWN_FAILURE;
         }
     };
+    let watch = if args.cow { Watch::Memory } else { Watch::Plain };
     // SAFETY: this process has had one thread since the kernel started it.
-    match unsafe { engine::start(&[output.as_fd()]) } {
+    match unsafe { engine::start(&[output.as_fd()], watch) } {
         Ok(Role::Traced) => execute(args, envp),
         Ok(Role::Tracer(tracer)) => follow(args, tracer, output, envp),
         Err(error) => {
@@ -121,7 +123,7 @@ fn follow(args: &Trace, mut tracer: Tracer, output: OwnedFd, envp: &[Vec<u8>]) -
             Err(error) => return lost(&error),
         },
     };
-    let mut follower = follow::Follower::new(&tracer, &words, envp.to_vec());
+    let mut follower = follow::Follower::new(&tracer, &words, envp.to_vec(), args.cow);
     // A reader that has gone away does not stop the command.
     let mut broken = None;
     let mut put = |teller: &mut dyn Teller, records: Vec<Record>| {

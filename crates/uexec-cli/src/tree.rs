@@ -40,7 +40,7 @@ fn follow(interps: Interps, rules: Misc) -> Tried<Option<u8>> {
     let too_long = || ("--interp and --binfmt", std::io::Error::other("too long all together"));
     let wishes = Wishes::new(interps, rules).ok_or_else(too_long)?;
     // SAFETY: this process has had one thread since the kernel started it.
-    match unsafe { engine::start(&[]) } {
+    match unsafe { engine::start(&[], engine::Watch::Plain) } {
         Ok(Role::Traced) => Ok(None),
         Ok(Role::Tracer(tracer)) => Ok(Some(ptrace::serve(tracer, wishes))),
         Err(errno) => Err((

@@ -16,6 +16,7 @@ mod call;
 mod event;
 #[allow(unsafe_code, reason = "has stopped threads make other system calls")]
 mod inject;
+mod pages;
 mod serve;
 #[allow(unsafe_code, reason = "makes the tracer's process, and starts the command")]
 mod start;
@@ -26,14 +27,18 @@ use rustix::time::{ClockId, clock_gettime};
 use uexec_core::Errno;
 
 pub use event::{Call, Ended, Event, Image, Usage, What};
+pub use pages::Given;
 pub use serve::{Asked, Image as Loader, Served, is_cloexec_of, status_of};
-pub use start::{Role, command, start};
+pub use start::{Role, Watch, command, start};
 
 use crate::ffi::tracer::{self, Report, Resume, Whom};
 
 /// `PTRACE_O_…`: system calls marked, fork, vfork, clone, exec and the filter reported; all killed
 /// with the tracer.
 const OPTIONS: u64 = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x80 | 0x10_0000;
+
+/// `PTRACE_O_TRACEEXIT`: before a thread ends, too.
+const EXIT_OPTION: u64 = 0x40;
 
 const SIGTRAP: i32 = 5;
 
@@ -44,6 +49,8 @@ struct Task {
     pid: i32,
     /// The exec it is in.
     call: Option<Call>,
+    /// It is about to end.
+    ending: bool,
 }
 
 /// What is to be done before the next report is looked at.
@@ -62,6 +69,11 @@ pub struct Tracer {
     /// New threads that have stopped before their creator has reported them.
     early: BTreeSet<i32>,
     todo: Todo,
+    watch: Watch,
+    /// The last thread of the first process of a namespace, which is about to end, and how.
+    last: Option<(i32, Ended)>,
+    /// That has been told, and nothing is any more.
+    over: bool,
 }
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
@@ -71,10 +83,23 @@ pub fn now() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
+impl Task {
+    const fn of(pid: i32) -> Task {
+        Task { pid, call: None, ending: false }
+    }
+}
+
 impl Tracer {
-    fn new(root: i32) -> Tracer {
-        let tasks = BTreeMap::from([(root, Task { pid: root, call: None })]);
-        Tracer { root, tasks, early: BTreeSet::new(), todo: Todo::Nothing }
+    fn new(root: i32, watch: Watch) -> Tracer {
+        Tracer {
+            root,
+            tasks: BTreeMap::from([(root, Task::of(root))]),
+            early: BTreeSet::new(),
+            todo: Todo::Nothing,
+            watch,
+            last: None,
+            over: false,
+        }
     }
 
     /// The process that the command runs in.
@@ -98,6 +123,9 @@ impl Tracer {
     pub fn next(&mut self, idle: &mut dyn FnMut()) -> Result<Option<Event>, Errno> {
         loop {
             self.finish()?;
+            if let Some(event) = self.end_all()? {
+                return Ok(Some(event));
+            }
             let report = match tracer::wait(Whom::LookNow) {
                 Ok(None) => {
                     idle();
@@ -111,7 +139,8 @@ impl Tracer {
                 Err(Errno::ECHILD) => return Ok(None),
                 Err(error) => return Err(error),
             };
-            if let Some(event) = self.take(&report)? {
+            let over = self.over;
+            if let Some(event) = self.take(&report)?.filter(|_| !over) {
                 return Ok(Some(event));
             }
         }
@@ -170,6 +199,7 @@ impl Tracer {
         const VFORK: i32 = 2;
         const CLONE: i32 = 3;
         const EXEC: i32 = 4;
+        const EXIT: i32 = 6;
         const SECCOMP: i32 = 7;
         const STOP: i32 = 128;
         /// `SIGSTOP`, `SIGTSTP`, `SIGTTIN`, `SIGTTOU`.
@@ -179,8 +209,9 @@ impl Tracer {
             EXEC => Some(self.executed(at, tid)?),
             SECCOMP => {
                 self.entered(at, tid)?;
-                None
+                self.leaving(at, tid)
             }
+            EXIT => self.ending(at, tid)?,
             STOP if JOB.contains(&signal) && self.tasks.contains_key(&tid) => {
                 self.todo = Todo::Go(tid, Resume::Listen, 0);
                 None
@@ -205,7 +236,7 @@ impl Tracer {
         let thread = args.flags.contains(uexec_core::clone::CloneFlags::CLONE_THREAD);
         let known = self.tasks.contains_key(&child);
         let child_pid = if thread { pid } else { child };
-        self.tasks.entry(child).or_insert(Task { pid: child_pid, call: None });
+        self.tasks.entry(child).or_insert(Task::of(child_pid));
         if self.early.remove(&child) {
             tracer::resume(child, Resume::Cont, 0)?;
         }
@@ -229,7 +260,7 @@ impl Tracer {
         if former != tid {
             self.tasks.remove(&former);
         }
-        self.tasks.insert(tid, Task { pid: tid, call: None });
+        self.tasks.insert(tid, Task::of(tid));
         self.todo = Todo::Go(tid, Resume::Cont, 0);
         let image = call::image(tid, &tracer::call_info(tid)?);
         Ok(Event { at, pid: tid, tid, what: What::Executed { call, image } })
@@ -246,6 +277,46 @@ impl Tracer {
             let errno = Errno(result.unsigned_abs() as u16);
             Event { at, pid, tid, what: What::Failed { call, errno } }
         }))
+    }
+
+    fn leaving(&self, at: u64, tid: i32) -> Option<Event> {
+        let pid = self.tasks.get(&tid).filter(|_| self.watch == Watch::Memory)?.pid;
+        Some(Event { at, pid, tid, what: What::Leaving })
+    }
+
+    /// A thread is about to end. The last one of the first process of a namespace stays as it is
+    /// until all others have ended: it takes them along, and the tracer too, before its own end
+    /// would be reported.
+    fn ending(&mut self, at: u64, tid: i32) -> Result<Option<Event>, Errno> {
+        let leaving = self.leaving(at, tid);
+        if let Some(task) = self.tasks.get_mut(&tid) {
+            task.ending = true;
+        }
+        let is_first = |task: &Task| task.pid == 1 && self.root == 1;
+        let mut own = self.tasks.values().filter(|task| is_first(task));
+        if self.tasks.get(&tid).is_some_and(is_first) && own.all(|task| task.ending) {
+            self.todo = Todo::Nothing;
+            self.last = Some((tid, Ended::from_wait(tracer::event_message(tid)? as i32)));
+        }
+        Ok(leaving)
+    }
+
+    /// While the last one is held: ends all others, as the kernel would; if there are none, tells
+    /// its own end, and lets it go.
+    fn end_all(&mut self) -> Result<Option<Event>, Errno> {
+        let Some((tid, how)) = self.last else { return Ok(None) };
+        self.adopt()?;
+        let mut others = self.tasks.values().filter(|task| task.pid != self.root).peekable();
+        if others.peek().is_some() {
+            others.for_each(|task| tracer::kill(task.pid));
+            return Ok(None);
+        }
+        self.last = None;
+        self.over = true;
+        self.tasks.clear();
+        self.todo = Todo::Go(tid, Resume::Cont, 0);
+        let what = What::Ended { how, usage: call::usage(self.root) };
+        Ok(Some(Event { at: now(), pid: self.root, tid, what }))
     }
 
     fn ended(&mut self, at: u64, report: &Report) -> Result<Option<Event>, Errno> {
@@ -268,7 +339,7 @@ impl Tracer {
     fn adopt(&mut self) -> Result<(), Errno> {
         for tid in core::mem::take(&mut self.early) {
             let pid = call::process_of(tid).unwrap_or(tid);
-            self.tasks.insert(tid, Task { pid, call: None });
+            self.tasks.insert(tid, Task::of(pid));
             tracer::resume(tid, Resume::Cont, 0)?;
         }
         Ok(())

@@ -14,8 +14,8 @@ use clap::{Args, ValueEnum};
 /// The command itself can tell by TracerPid and Seccomp in /proc/self/status, and without
 /// CAP_SYS_ADMIN by NoNewPrivs. No debugger and no other tracer can be used in it; set-user-ID
 /// files run without their privilege, unless root traces. If the tracer is killed, all are. As
-/// the first process of a pid namespace (a container without an init) the command takes the tracer
-/// along at its end, and the last lines are lost.
+/// the first process of a pid namespace (a container without an init) the command has the tracer as
+/// a child, which wait(2) does not see without __WCLONE.
 #[derive(Debug, Args)]
 #[command(
     after_help = "\
@@ -46,6 +46,15 @@ pub(crate) struct Trace {
     /// Leave out what lies deeper than N levels below the command (tree only)
     #[arg(long, value_name = "N")]
     pub(crate) depth: Option<u32>,
+
+    /// Count the pages that copy-on-write has really copied, of each fork
+    ///
+    /// Compared where a forked process executes something or ends, or its parent does, are the
+    /// pages that it was given: those of which both have their own now were copied, whoever wrote
+    /// first. Exact with CAP_SYS_ADMIN. Without, pages are missing that both sides share again with
+    /// other children. What was given back or swapped out before that moment is not counted. From Linux 6.7 on.
+    #[arg(long)]
+    pub(crate) cow: bool,
 
     /// The command and its arguments
     // One list: with two, an option right behind CMD would be uexec's.

@@ -15,6 +15,7 @@ use uexec_linux::{Host, clone_facts};
 
 use super::failure;
 use super::interp::Interps;
+use super::pages::Heirs;
 use super::record::{End, Environment, Exec, Exit, Failed, Record, Spawn, Start, Who};
 use super::search::{Attempt, Attempts};
 
@@ -52,6 +53,8 @@ pub(super) struct Follower {
     given: BTreeMap<(&'static str, u64), [Vec<&'static str>; 3]>,
     told: End,
     ended: bool,
+    /// Whose pages are counted, if they are.
+    heirs: Option<Heirs>,
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -78,7 +81,13 @@ fn minor_faults(pid: i32) -> Option<u64> {
 
 impl Follower {
     /// Follows the process that `tracer` has taken hold of, whose command this will be.
-    pub(super) fn new(tracer: &Tracer, command: &[Vec<u8>], envp: Vec<Vec<u8>>) -> Follower {
+    /// `cow`: it is counted what forks copy.
+    pub(super) fn new(
+        tracer: &Tracer,
+        command: &[Vec<u8>],
+        envp: Vec<Vec<u8>>,
+        cow: bool,
+    ) -> Follower {
         let start = engine::now();
         let root = Process {
             id: 0,
@@ -103,6 +112,7 @@ impl Follower {
             given: BTreeMap::new(),
             told: End { processes: 1, ..End::default() },
             ended: false,
+            heirs: cow.then(Heirs::default),
         }
     }
 
@@ -134,7 +144,13 @@ impl Follower {
             }
             What::Created { child, args, .. } => {
                 self.give_up_search(pid, &mut out);
-                out.push(self.created(at, pid, child, &args.unwrap_or_default()));
+                let args = args.unwrap_or_default();
+                if let Some(heirs) = &mut self.heirs
+                    && !args.flags.contains(CloneFlags::CLONE_VM)
+                {
+                    heirs.born(pid, child);
+                }
+                out.push(self.created(at, pid, child, &args));
             }
             What::Failed { call, errno } => self.failed(at, pid, tid, call, errno, &mut out),
             What::Executed { call, image } => {
@@ -148,6 +164,11 @@ impl Follower {
                 }
                 self.give_up_search(pid, &mut out);
                 out.extend(self.executed(at, pid, call, image, searched));
+            }
+            What::Leaving => {
+                if let Some(heirs) = &mut self.heirs {
+                    heirs.look(pid);
+                }
             }
             What::Ended { how, usage } => {
                 self.give_up_search(pid, &mut out);
@@ -280,6 +301,7 @@ impl Follower {
         searched: Vec<String>,
     ) -> Option<Record> {
         let who = self.who(at, pid);
+        let pages = self.heirs.as_mut().and_then(|heirs| heirs.gone(pid));
         let process = self.processes.get_mut(&pid)?;
         let faults_since_fork = process.copied.then(|| minor_faults(pid)).flatten();
         let waited = process.awaited.then(|| at.saturating_sub(process.born) / 1000);
@@ -309,12 +331,14 @@ impl Follower {
             env,
             searched,
             faults_since_fork,
+            pages,
             parent_waited_us: waited,
         })))
     }
 
     fn exited(&mut self, at: u64, pid: i32, how: Ended, usage: Usage) -> Option<Record> {
         let who = self.who(at, pid);
+        let pages = self.heirs.as_mut().and_then(|heirs| heirs.gone(pid));
         let process = self.processes.remove(&pid)?;
         if let Some(parent) = process.parent.and_then(|parent| self.processes.get_mut(&parent)) {
             let sum = &mut parent.children;
@@ -342,6 +366,7 @@ impl Follower {
             faults_since_fork: process
                 .copied
                 .then(|| usage.minor_faults.saturating_sub(below.minor_faults)),
+            pages,
             parent_waited_us: process.awaited.then(|| at.saturating_sub(process.born) / 1000),
         }))
     }

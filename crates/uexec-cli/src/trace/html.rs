@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Teller;
 use super::record::Record;
-use super::tree::{command, signal_name};
+use super::tree::{command, copied, signal_name};
 
 const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
@@ -74,7 +74,7 @@ impl Teller for Html {
                 r.env.set,
                 r.env.unset,
                 r.searched.len(),
-                r.faults_since_fork,
+                copied(r.pages, r.faults_since_fork),
                 r.parent_waited_us,
                 r.interp,
             ]),
@@ -100,7 +100,7 @@ impl Teller for Html {
                 r.cpu,
                 r.max_rss_kib,
                 r.threads,
-                r.faults_since_fork,
+                copied(r.pages, r.faults_since_fork),
                 r.parent_waited_us,
             ]),
             Record::End(r) => {

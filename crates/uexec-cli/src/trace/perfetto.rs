@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Teller;
 use super::record::Record;
-use super::tree::{command, signal_name};
+use super::tree::{command, copied, signal_name};
 
 /// A living process.
 struct Slice {
@@ -116,6 +116,7 @@ impl Teller for Perfetto {
                     slice.args = json!({
                         "pid": r.who.pid, "command": command(&r.argv), "exe": r.exe, "interp": r.interp,
                         "cwd": r.cwd, "chain": r.chain, "env": r.env,
+                        "pages": copied(r.pages, r.faults_since_fork),
                     });
                 }
             }

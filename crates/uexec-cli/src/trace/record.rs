@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::pages::Pages;
+
 /// One line.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -78,6 +80,8 @@ pub(crate) struct Exec {
     pub(crate) searched: Vec<String>,
     /// Page faults of the process since it was forked: how many pages it has copied, at most.
     pub(crate) faults_since_fork: Option<u64>,
+    /// With `--cow`, where the process was forked and had executed nothing before.
+    pub(crate) pages: Option<Pages>,
     /// Microseconds that its parent has waited for this, after `vfork`.
     pub(crate) parent_waited_us: Option<u64>,
 }
@@ -137,6 +141,7 @@ pub(crate) struct Exit {
     pub(crate) threads: u32,
     /// As in `exec`, for a process that has executed nothing.
     pub(crate) faults_since_fork: Option<u64>,
+    pub(crate) pages: Option<Pages>,
     pub(crate) parent_waited_us: Option<u64>,
 }
 

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 
 use super::Teller;
+use super::pages::Pages;
 use super::record::{Environment, Exec, Exit, Failed, Record, Spawn};
 use crate::style::{BAD, LABEL, ODD};
 
@@ -136,7 +137,7 @@ impl Tree {
         });
         let mut notes = Vec::new();
         if !node.executed {
-            notes.push(made(&node.how, r.faults_since_fork, r.parent_waited_us));
+            notes.push(made(&node.how, copied(r.pages, r.faults_since_fork), r.parent_waited_us));
         } else if !node.what.is_empty() {
             notes.push("in its place".into());
         }
@@ -217,7 +218,7 @@ impl Tree {
             let _ = write!(text, ", {} threads", r.threads + 1);
         }
         if !node.executed && r.faults_since_fork.is_some() {
-            let _ = write!(text, ", {}", made("", r.faults_since_fork, None));
+            let _ = write!(text, ", {}", made("", copied(r.pages, r.faults_since_fork), None));
         }
         let _ = write!(text, "{LABEL:#}");
         if node.hidden > 0 {
@@ -265,12 +266,22 @@ pub(super) fn time(seconds: f64) -> String {
     }
 }
 
+/// What copy-on-write has copied: as counted, or at most.
+pub(super) fn copied(pages: Option<Pages>, faults: Option<u64>) -> Option<String> {
+    match pages {
+        Some(Pages { given, copied: Some(copied) }) => {
+            Some(format!("{copied} of {given} pages copied"))
+        }
+        _ => faults.map(|faults| format!("≤ {faults} pages copied")),
+    }
+}
+
 /// How a process was made, and what that has cost.
-fn made(how: &str, faults: Option<u64>, waited_us: Option<u64>) -> String {
+fn made(how: &str, copied: Option<String>, waited_us: Option<u64>) -> String {
     let mut text = how.to_owned();
-    if let Some(faults) = faults {
+    if let Some(copied) = copied {
         let separator = if text.is_empty() { "" } else { ", " };
-        let _ = write!(text, "{separator}≤ {faults} pages copied");
+        text = text + separator + &copied;
     }
     if let Some(us) = waited_us {
         let _ = write!(text, ", parent waited {}", time(us as f64 / 1e6));

@@ -4,8 +4,11 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
-use super::common::place::{Place, uexec};
 use super::common::terminal::{JOB_CONTROL, typed, until};
+use super::common::{
+    self,
+    place::{Place, uexec},
+};
 use super::{of, records, traced};
 
 fn status(pid: u32, name: &str) -> Option<String> {
@@ -74,4 +77,53 @@ fn job_control_of_an_interactive_shell() {
     assert!(seen.contains("Stopped") || seen.contains("Suspended"), "{seen}");
     let records = records(&place);
     assert!(of(&records, "exit").iter().any(|e| e["signal"] == libc::SIGINT), "{records:#?}");
+}
+
+/// A program that waits for all its children, however many there are.
+const WAITS_FOR_ALL: &str = "
+#include <sys/wait.h>
+#include <unistd.h>
+int main(void) {
+    if (!fork()) _exit(0);
+    while (wait(0) > 0);
+    return 7;
+}
+";
+
+#[test]
+fn the_first_process_of_a_container() {
+    let place = Place::new();
+    let inside = |words: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["-Upf", "--mount-proc"]).args(words).current_dir(&place.path);
+        command.output()
+    };
+    match inside(&["true"]) {
+        Ok(output) if output.status.success() => {}
+        other => return common::skip("a pid namespace of one's own", &format!("{other:?}")),
+    }
+    let source = place.file("waits.c", WAITS_FOR_ALL, 0o644);
+    let waits = place.join("waits");
+    assert!(Command::new("cc").arg("-o").arg(&waits).arg(source).status().unwrap().success());
+    let out = place.join("out");
+    let trace =
+        [uexec().to_str().unwrap(), "trace", "--format", "json", "-o", out.to_str().unwrap()];
+    // Its end is told, and what becomes of those that it leaves behind.
+    for (script, status, left) in [
+        ("true; exit 3", 3, false),
+        ("sleep 1000 & exit 0", 0, true),
+        ("sleep 1000 & exec /bin/false", 1, true),
+        ("exec ./waits", 7, false),
+    ] {
+        let words = [&trace[..], &["sh", "-c", script]].concat();
+        let output = inside(&words).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{script}: {output:?}");
+        let records = records(&place);
+        assert_eq!(records.last().unwrap()["event"], "end", "{script}: {records:#?}");
+        let exits = of(&records, "exit");
+        assert_eq!(exits.len(), of(&records, "spawn").len() + 1, "{script}: {records:#?}");
+        let last = exits.last().unwrap();
+        assert_eq!((&last["pid"], &last["status"]), (&1.into(), &status.into()), "{script}");
+        assert_eq!(exits.iter().any(|e| e["signal"] == libc::SIGKILL), left, "{script}");
+    }
 }

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod cow;
 mod ends;
 mod formats;
 mod told;

@@ -9,7 +9,7 @@ use uexec_core::abi::PAGE;
 use uexec_core::coredump::{CorePlan, Process};
 
 use super::memory::pread_all;
-use crate::ffi::dump::{Region, scan};
+use crate::ffi::dump::{Region, Wanted, scan};
 
 /// Most bytes of a run: fits the processor's caches.
 pub(super) const CHUNK: u64 = 512 << 10;
@@ -65,7 +65,8 @@ impl<'a> Runs<'a> {
             return;
         };
         if self.scans {
-            if let Ok((count, walked)) = scan(pagemap.as_fd(), from, end, &mut self.regions)
+            if let Ok((count, walked)) =
+                scan(pagemap.as_fd(), from, end, Wanted::Kept, &mut self.regions)
                 && walked > from
             {
                 let regions = self.regions.get(..count).unwrap_or_default();

@@ -87,25 +87,42 @@ pub(crate) struct Region {
     categories: u64,
 }
 
-/// Asks a `/proc/PID/pagemap` for pages between two addresses that are in memory or in swap, but for
-/// the kernel's page of zeros (`PAGEMAP_SCAN`, 6.7): how many regions there are, and up to where was
+/// Which pages are asked for; the kernel's page of zeros is never one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// In memory or in swap.
+    Kept,
+    /// In memory, of no file and of nothing that processes share on purpose.
+    Anonymous,
+    /// In memory, mapped 512 at a time.
+    Huge,
+}
+
+/// Asks a `/proc/PID/pagemap` for pages between two addresses (`PAGEMAP_SCAN`, 6.7): how many regions there are, and up to where was
 /// looked, which is the end unless `regions` is too small.
 pub(crate) fn scan(
     pagemap: BorrowedFd<'_>,
     start: u64,
     end: u64,
+    wanted: Wanted,
     regions: &mut [Region],
 ) -> Result<(usize, u64), Errno> {
     const PAGEMAP_SCAN: u64 = 0xc060_6610;
+    const FILE: u64 = 1 << 2;
     const PRESENT: u64 = 1 << 3;
     const SWAPPED: u64 = 1 << 4;
     const PFNZERO: u64 = 1 << 5;
+    const HUGE: u64 = 1 << 6;
     const WALK_END: usize = 4;
     // Size, flags, start, end, where the walk ended, results and their number, most pages; then the
     // categories that are inverted, all needed, one needed, and told.
     let (to, room) = (regions.as_mut_ptr() as u64, regions.len() as u64);
-    let any = PRESENT | SWAPPED;
-    let mut arg = [96, 0, start, end, 0, to, room, 0, PFNZERO, PFNZERO, any, any];
+    let (none, any) = match wanted {
+        Wanted::Kept => (PFNZERO, PRESENT | SWAPPED),
+        Wanted::Anonymous => (PFNZERO | FILE, PRESENT),
+        Wanted::Huge => (PFNZERO, HUGE),
+    };
+    let mut arg = [96, 0, start, end, 0, to, room, 0, none, none, any, any];
     let args = [pagemap.as_raw_fd() as u64, PAGEMAP_SCAN, arg.as_mut_ptr() as u64, 0, 0, 0];
     // SAFETY: reads and writes a `struct pm_scan_arg` of 96 bytes, and writes at most as many regions
     // as there is room for.

@@ -7,6 +7,7 @@ use uexec_core::Errno;
 use super::{plain, result};
 use crate::arch::{nr, syscall6};
 
+const KILL: u64 = 62;
 const WAITID: u64 = 247;
 const CLOSE_RANGE: u64 = 436;
 
@@ -195,19 +196,24 @@ pub(crate) fn write_memory(tid: i32, addr: u64, from: &[u8]) -> Result<(), Errno
     Ok(())
 }
 
-/// Makes a copy of this process, as `fork(2)`: 0 in the child.
+/// Makes a copy of this process, as `fork(2)`: 0 in the child. `signal` is sent to the parent at the
+/// child's end; a child with none is not seen by `wait(2)` (`__WCLONE`).
 ///
 /// # Safety
 /// This process must have no other thread, or the child must not need what those had locked.
-pub(crate) unsafe fn fork() -> Result<i32, Errno> {
-    const SIGCHLD: u64 = 17;
+pub(crate) unsafe fn fork(signal: u64) -> Result<i32, Errno> {
     // SAFETY: no flag and no stack: a copy; the rest is the caller's promise.
-    result(unsafe { syscall6(nr::CLONE, [SIGCHLD, 0, 0, 0, 0, 0]) }).map(|pid| pid as i32)
+    result(unsafe { syscall6(nr::CLONE, [signal, 0, 0, 0, 0, 0]) }).map(|pid| pid as i32)
 }
 
 /// Waits for a child, whatever has become of it.
 pub(crate) fn wait_child(pid: i32) {
     while plain(nr::WAIT4, [pid as u64, 0, 0, 0, 0, 0]) == Err(Errno::EINTR) {}
+}
+
+/// Kills the process of a thread; that it has ended is no error.
+pub(crate) fn kill(tid: i32) {
+    let _ = plain(KILL, [tid as u64, 9, 0, 0, 0, 0]);
 }
 
 /// Ends this process at once.

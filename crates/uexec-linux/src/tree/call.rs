@@ -7,7 +7,7 @@ use uexec_core::clone::{CloneArgs, CloneFlags};
 use uexec_core::world::At;
 use uexec_core::{Errno, Exec};
 
-use super::event::{Call, Image};
+use super::event::{Call, Image, Usage};
 use crate::ffi::thread;
 use crate::ffi::tracer::{CallInfo, call_info, read_memory};
 use crate::procfs;
@@ -258,6 +258,32 @@ pub(super) fn status_line(tid: i32, name: &str) -> Option<Vec<u8>> {
     let lines = text.split(|b| *b == b'\n');
     let line = lines.filter_map(|l| l.strip_prefix(name.as_bytes())).find(|l| l.starts_with(b":"));
     line.map(|l| l.get(1..).unwrap_or_default().trim_ascii().to_vec())
+}
+
+/// What a living process and the children it has waited for have used so far (`proc_pid_stat(5)`);
+/// the largest resident set is its own. Times are in hundredths of a second.
+pub(super) fn usage(pid: i32) -> Usage {
+    const TICK_US: u64 = 10_000;
+    let name = alloc::ffi::CString::new(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let stat = procfs::read_file(&name);
+    let after_name = stat.iter().rposition(|b| *b == b')').map_or(0, |at| at + 2);
+    // The third field is the first of these.
+    let fields = stat.get(after_name..).unwrap_or_default().split(|b| *b == b' ');
+    let fields: Vec<u64> = fields.map(|field| decimal(field).unwrap_or(0)).collect();
+    let sum =
+        |one: usize, two: usize| [one, two].iter().filter_map(|n| fields.get(n - 3)).sum::<u64>();
+    let peak = status_line(pid, "VmHWM");
+    let peak = peak.as_deref().and_then(|line| line.split(|b| *b == b' ').next());
+    Usage {
+        user_us: sum(14, 16) * TICK_US,
+        system_us: sum(15, 17) * TICK_US,
+        max_rss_kib: peak.and_then(decimal).unwrap_or(0),
+        minor_faults: sum(10, 11),
+    }
+}
+
+fn decimal(text: &[u8]) -> Option<u64> {
+    core::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// The process that a thread belongs to.

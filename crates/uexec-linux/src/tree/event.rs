@@ -46,6 +46,9 @@ pub enum What {
         /// What the kernel says.
         errno: Errno,
     },
+    /// It is about to execute something or to end, and still has its memory. Reported only where
+    /// [`Watch::Memory`](super::Watch) was asked for, and of each of its threads.
+    Leaving,
     /// It has ended, and is a zombie: whoever waits for it does not know yet.
     Ended {
         /// How.
@@ -110,6 +113,16 @@ pub struct Usage {
     pub max_rss_kib: u64,
     /// Page faults without input.
     pub minor_faults: u64,
+}
+
+impl Ended {
+    /// As `wait(2)` has it.
+    pub(super) const fn from_wait(status: i32) -> Ended {
+        match status & 0x7f {
+            0 => Ended::Exited(status >> 8 & 0xff),
+            signal => Ended::Killed { signal, core: status & 0x80 != 0 },
+        }
+    }
 }
 
 impl Usage {

@@ -8,7 +8,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use uexec_core::Errno;
 
 use super::call::{ARCH_I386, X32};
-use super::{OPTIONS, Tracer};
+use super::{EXIT_OPTION, OPTIONS, Tracer};
 use crate::ffi::{self, errno, thread, tracer};
 
 /// Who returns from [`start`]: it does so twice.
@@ -18,6 +18,15 @@ pub enum Role {
     Traced,
     /// The new process, which follows it.
     Tracer(Tracer),
+}
+
+/// What is reported beside the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// Nothing.
+    Plain,
+    /// The moments before a process gives up its memory ([`What::Leaving`](super::What)).
+    Memory,
 }
 
 const SIGCHLD: u64 = 17;
@@ -34,8 +43,11 @@ const PR_SET_NO_NEW_PRIVS: u64 = 38;
 ///
 /// # Safety
 /// This process must have one thread.
-pub unsafe fn start(keep: &[BorrowedFd<'_>]) -> Result<Role, Errno> {
+pub unsafe fn start(keep: &[BorrowedFd<'_>], watch: Watch) -> Result<Role, Errno> {
     let root = thread::getpid();
+    // The first process of a namespace would be the parent of whoever has lost his own: the tracer
+    // becomes one of its children that `wait(2)` does not see.
+    let is_first = root == 1;
     let (hear, tell) = pipe_with(PipeFlags::CLOEXEC).map_err(errno)?;
     let (heard, told) = pipe_with(PipeFlags::CLOEXEC).map_err(errno)?;
     // The process in between must not be seen: neither by a signal at its end, nor by what it has
@@ -43,18 +55,18 @@ pub unsafe fn start(keep: &[BorrowedFd<'_>]) -> Result<Role, Errno> {
     let action = thread::action(SIGCHLD)?;
     thread::set_ignored(SIGCHLD);
     // SAFETY: one thread, by the caller's promise.
-    let between = unsafe { tracer::fork() };
+    let between = unsafe { tracer::fork(if is_first { 0 } else { SIGCHLD }) };
     if between == Ok(0) {
         // The tracer's own session, so that signals of the terminal are not for it.
         let _ = rustix::process::setsid();
         // SAFETY: as above.
-        if unsafe { tracer::fork() } != Ok(0) {
+        if !is_first && unsafe { tracer::fork(SIGCHLD) } != Ok(0) {
             tracer::exit(0);
         }
         drop((hear, told));
-        return follow(root, tell, heard, keep).map(Role::Tracer);
+        return follow(root, tell, heard, keep, watch).map(Role::Tracer);
     }
-    if let Ok(pid) = between {
+    if let Some(pid) = between.ok().filter(|_| !is_first) {
         tracer::wait_child(pid);
     }
     // SAFETY: what was there before.
@@ -79,10 +91,13 @@ fn follow(
     tell: OwnedFd,
     heard: OwnedFd,
     keep: &[BorrowedFd<'_>],
+    watch: Watch,
 ) -> Result<Tracer, Errno> {
+    let ends = watch == Watch::Memory || root == 1;
+    let options = if ends { OPTIONS | EXIT_OPTION } else { OPTIONS };
     write_number(&tell, thread::getpid() as u32);
     let seized = match read_number(&heard) {
-        Some(_) => thread::ptrace(thread::Trace::Seize, root, OPTIONS),
+        Some(_) => thread::ptrace(thread::Trace::Seize, root, options),
         None => tracer::exit(0),
     };
     write_number(&tell, seized.err().map_or(0, |e| e.0.into()));
@@ -106,7 +121,7 @@ fn follow(
         from = fd + 1;
     }
     tracer::close_range(from, u32::MAX);
-    Ok(Tracer::new(root))
+    Ok(Tracer::new(root, watch))
 }
 
 fn write_number(to: &OwnedFd, number: u32) {

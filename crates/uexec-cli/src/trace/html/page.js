@@ -22,11 +22,11 @@ for (const r of JSON.parse($("data").textContent)) {
     case 1: {
       const p = all.get(r[1]);
       p.pid = r[3];
-      p.images.push({ t: r[2], argv: r[4], path: r[5], exe: r[6], cwd: r[7], chain: r[8], set: r[9], unset: r[10], searched: r[11], faults: r[12], waited: r[13], interp: r[14] });
+      p.images.push({ t: r[2], argv: r[4], path: r[5], exe: r[6], cwd: r[7], chain: r[8], set: r[9], unset: r[10], searched: r[11], copied: r[12], waited: r[13], interp: r[14] });
       break;
     }
     case 2: all.get(r[1]).fails.push({ t: r[2], what: r[3], errno: r[4], why: r[5], hint: r[6], searched: r[7] }); break;
-    case 3: Object.assign(all.get(r[1]), { end: r[2], status: r[3], signal: r[4], cpu: r[5], rss: r[6], threads: r[7], faults: r[8], waited: r[9] }); break;
+    case 3: Object.assign(all.get(r[1]), { end: r[2], status: r[3], signal: r[4], cpu: r[5], rss: r[6], threads: r[7], copied: r[8], waited: r[9] }); break;
   }
 }
 
@@ -286,6 +286,7 @@ function pick(p) {
     put("critical", p.critTime && `${time(p.critTime)}, ${(p.critTime / total * 100).toFixed(1)} % of the whole`, "hot");
     put("memory", p.rss && (p.rss / 1024).toFixed(1) + " MiB at most");
     put("threads", p.threads && p.threads + 1);
+    put("copied", p.copied);
     put("shared", p.how !== "fork" && p.shared);
     put("flags", p.flags && p.flags.filter(f => f.startsWith("CLONE_NEW")).join(" "));
     p.images.forEach((i, n) => {
@@ -296,7 +297,7 @@ function pick(p) {
       put("directory", i.cwd);
       put("found", i.searched && `in place ${i.searched + 1} of PATH`);
       put("new in env", [...i.set, ...i.unset.map(name => name + " is gone")].join("\n"));
-      put("copied", i.faults && `${i.faults} pages at most, before it executed`);
+      put("copied", i.copied && i.copied + ", before it executed");
       put("waited", i.waited && time(i.waited / 1e6) + ", its parent, for the exec");
     });
     for (const f of p.fails) {

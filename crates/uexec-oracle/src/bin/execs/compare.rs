@@ -180,16 +180,14 @@ pub(crate) fn with_plain(one: &[Exec], two: &[Exec], tree: &[Exec], wrong: &mut 
         }
     }
     // What is left of these are scripts: their interpreters are put in front, the name replaced.
-    for (exec, argv) in calls {
-        let script = |from: usize| {
-            let tail = argv.get(from..).unwrap_or_default();
-            left.find(|plain| plain.argv.len() > argv.len() && plain.argv.ends_with(tail))
-        };
-        match script(0).or_else(|| script(1)) {
-            Some(plain) => _ = left.take(&plain),
-            None => strange.push(exec),
-        }
+    calls.sort_by_key(|(_, argv)| std::cmp::Reverse(argv.len()));
+    for likeness in [is_whole, is_named, is_rest] {
+        calls.retain(|(_, argv)| match left.find(|plain| likeness(plain, argv)) {
+            Some(plain) => !left.take(&plain),
+            None => true,
+        });
     }
+    strange.extend(calls.iter().map(|(exec, _)| *exec));
     println!("  alone    {} and {} execs, {same} the same in both", one.len(), two.len());
     println!("  served   {served}");
     let (least, most) = (one.len().min(two.len()), one.len().max(two.len()));
@@ -204,6 +202,22 @@ pub(crate) fn with_plain(one: &[Exec], two: &[Exec], tree: &[Exec], wrong: &mut 
             format!("instead: {} {:?}", text(&exec.filename), texts(&arguments(exec)))
         }));
     }
+}
+
+/// A script's program has all arguments of the call behind its own.
+fn is_whole(plain: &Plain, call: &[Vec<u8>]) -> bool {
+    plain.argv.len() > call.len() && plain.argv.ends_with(call)
+}
+
+/// Or all but the first, which was the file's name.
+fn is_named(plain: &Plain, call: &[Vec<u8>]) -> bool {
+    let called = call.first().map_or(&[][..], Vec::as_slice);
+    is_rest(plain, call) && plain.filename.ends_with(called)
+}
+
+/// Or all but the first.
+fn is_rest(plain: &Plain, call: &[Vec<u8>]) -> bool {
+    plain.argv.len() > call.len() && plain.argv.ends_with(call.get(1..).unwrap_or_default())
 }
 
 /// Whom the kernel has started.

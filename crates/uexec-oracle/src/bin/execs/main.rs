@@ -185,10 +185,10 @@ fn check(args: &Args) -> io::Result<bool> {
     Ok(wrong.is_empty())
 }
 
-/// Takes out the execs of uexec itself, and says how many there were.
+/// Takes out the execs by which uexec itself starts, and says how many there were.
 fn take_own(execs: &mut Vec<Exec>, uexec: &Path) -> usize {
-    let all = execs.len();
     let own = [uexec.as_os_str().as_bytes(), b"/proc/self/exe"];
-    execs.retain(|exec| !own.contains(&exec.filename.as_slice()));
-    all - execs.len()
+    let is_own = |exec: &&Exec| own.contains(&exec.filename.as_slice());
+    let count = execs.iter().take_while(is_own).count();
+    execs.drain(..count).count()
 }
