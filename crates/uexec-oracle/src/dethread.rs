@@ -118,8 +118,12 @@ impl Place {
         if rustix::process::geteuid().is_root() && !case.root {
             command.uid(NOBODY).gid(NOBODY);
         }
-        let child = command.spawn().map_err(|e| e.to_string())?;
-        let (status, said) = end_of(child)?;
+        let child = command.process_group(0).spawn().map_err(|e| e.to_string())?;
+        let group = rustix::process::Pid::from_child(&child);
+        let ended = end_of(child);
+        // Those that a sibling had waited for stay when it is gone.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        let (status, said) = ended?;
         if status.success() && said.is_empty() { Ok(()) } else { Err(format!("{status} {said}")) }
     }
 }

@@ -142,7 +142,10 @@ const SHELL: &str = "\
 import os, pty, select, signal, sys, time
 signal.alarm(60)
 pid, fd = pty.fork()
-if pid == 0: os.execvpe('sh', ['sh', '-i'], {**os.environ, 'PS1': '% ', 'ENV': ''})
+if pid == 0:
+	# Who runs the tests may ignore them, and a shell leaves it at that.
+	for s in signal.SIGINT, signal.SIGQUIT, signal.SIGHUP: signal.signal(s, signal.SIG_DFL)
+	os.execvpe('sh', ['sh', '-i'], {**os.environ, 'PS1': '% ', 'ENV': ''})
 steps = [('% ', \"sh -c 'echo rea''dy; exec sleep 1000'\\n\"), ('ready', '\\x1a'), ('% ', 'jobs; echo s${U}aw\\n'),
          ('saw', 'fg\\n'), ('sleep', '\\x03'), ('% ', '/bin/true | cat; exit 5\\n')]
 seen = ''

@@ -50,19 +50,26 @@ fn foreground(terminal: &fs::File) -> i32 {
     unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) }
 }
 
+/// A terminal: the end that types and reads, and the one for programs. Other tests start programs
+/// meanwhile, which must not inherit either: `openpty(3)` leaves both open for all.
+fn pair() -> (fs::File, OwnedFd) {
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    let mut options = fs::OpenOptions::new();
+    let ours = options.read(true).write(true).custom_flags(flags).open("/dev/ptmx").unwrap();
+    // SAFETY: a descriptor is passed.
+    assert_eq!(unsafe { libc::unlockpt(ours.as_raw_fd()) }, 0);
+    // SAFETY: numbers are passed.
+    let theirs = unsafe { libc::ioctl(ours.as_raw_fd(), libc::TIOCGPTPEER, flags) };
+    assert!(theirs >= 0);
+    // SAFETY: it is open, and nobody else's.
+    (ours, unsafe { OwnedFd::from_raw_fd(theirs) })
+}
+
 /// What a shell says that gets this typed, in a terminal of its own. Each line is sent when the
 /// text before it has been seen.
 pub(crate) fn typed(mut command: Command, lines: &[(&str, &str)]) -> String {
-    let (mut ours, mut theirs) = (0, 0);
-    let null = std::ptr::null_mut();
-    // SAFETY: stores two descriptors; the other pointers may be null.
-    let made =
-        unsafe { libc::openpty(&raw mut ours, &raw mut theirs, null, null.cast(), null.cast()) };
-    assert_eq!(made, 0);
-    // SAFETY: it is open, and nobody else's.
-    let mut ours = unsafe { fs::File::from_raw_fd(ours) };
-    // SAFETY: likewise.
-    let theirs = unsafe { OwnedFd::from_raw_fd(theirs) };
+    let (mut ours, theirs) = pair();
     for to in [Command::stdin, Command::stdout, Command::stderr] {
         to(&mut command, Stdio::from(theirs.try_clone().unwrap()));
     }
