@@ -1,4 +1,4 @@
-//! Small files of `/proc` and `/sys`, read whole or by the line. Understands none of them.
+//! Files of `/proc` and `/sys`, read whole, by the line or from an offset. Understands none of them.
 
 use alloc::vec::Vec;
 use core::ffi::CStr;
@@ -20,6 +20,20 @@ pub(crate) fn read_file(path: &CStr) -> Vec<u8> {
         all.extend_from_slice(&buf[..n]);
     }
     all
+}
+
+/// Reads at an offset until the buffer is full or nothing more comes.
+pub(crate) fn pread_all(fd: &OwnedFd, buf: &mut [u8], offset: u64) -> usize {
+    let mut done = 0;
+    while done < buf.len() {
+        let rest = buf.get_mut(done..).unwrap_or_default();
+        match rustix::io::pread(fd, rest, offset + done as u64) {
+            Ok(n @ 1..) => done += n,
+            Err(rustix::io::Errno::INTR) => {}
+            _ => break,
+        }
+    }
+    done
 }
 
 /// The number that is all of a file.

@@ -72,11 +72,7 @@ impl<'a> Format<'a> {
 
 /// The rule of a file; the file's name is the rule's.
 pub(super) fn rule(name: &[u8], text: &[u8], file: &str) -> Option<Line> {
-    let format = Format { name, text, file };
-    format.line(match format.value(b"detector") {
-        Some(_) => RUN_DETECTORS.as_bytes(),
-        None => format.value(b"interpreter")?,
-    })
+    together(&[Format { name, text, file }], true).pop()
 }
 
 /// The rules of a folder that packages have filled, by name. Those that take the same files all ask

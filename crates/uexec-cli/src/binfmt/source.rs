@@ -57,7 +57,7 @@ pub(crate) fn named(option: &OsStr) -> io::Result<Vec<Line>> {
     if path.is_dir() {
         let files = in_folders(&[path]);
         return Ok(match files.is_empty() {
-            true => of_debian(path),
+            true => debian::in_folder(path),
             false => files.iter().flat_map(|p| in_file(p).unwrap_or_default()).collect(),
         });
     }
@@ -136,11 +136,6 @@ pub(crate) fn in_folders(folders: &[&Path]) -> Vec<PathBuf> {
     }
     // A link to /dev/null hides and adds nothing.
     found.into_values().filter(|p| p.is_file()).collect()
-}
-
-/// The rules that Debian's packages have left in their folder, oldest first.
-pub(crate) fn of_debian(folder: &Path) -> Vec<Line> {
-    debian::in_folder(folder)
 }
 
 #[cfg(test)]

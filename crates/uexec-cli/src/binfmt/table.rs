@@ -12,6 +12,7 @@ use uexec_core::error::{Refusal, Stage};
 use uexec_core::story::Shown;
 use uexec_core::{Bprm, Registry, World};
 
+use super::debian;
 use super::source::{self, Line};
 
 /// Where the kernel shows its rules.
@@ -110,7 +111,7 @@ pub(crate) fn kernel_misc(dir: &Path) -> Misc {
 /// would refuse it; an earlier rule of its name is gone all the same, as `systemd-binfmt` has
 /// deleted it by then.
 pub(crate) fn of_folders() -> Vec<Origin> {
-    let debian = source::of_debian(Path::new(source::DEBIAN));
+    let debian = debian::in_folder(Path::new(source::DEBIAN));
     let folders = source::in_folders(&source::FOLDERS.map(Path::new));
     let others = folders.iter().filter_map(|p| source::in_file(p).ok()).flatten();
     let mut found: Vec<Origin> = Vec::new();

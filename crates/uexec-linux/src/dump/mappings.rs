@@ -9,8 +9,7 @@ use uexec_core::coredump::{Backing, Filter, Vma, amount};
 use uexec_core::mm::Prot;
 
 use super::DumpError;
-use super::memory::pread_all;
-use crate::procfs::{Text, open_read};
+use crate::procfs::{Text, open_read, pread_all};
 
 /// What a line says beyond the mapping itself: device and inode of the file.
 struct Found {

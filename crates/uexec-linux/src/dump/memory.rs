@@ -15,7 +15,7 @@ use super::runs::{CHUNK, Run, Runs};
 use super::sink::Sink;
 use super::{DumpError, Stopped};
 use crate::ffi::dump;
-use crate::procfs::{Text, open_read};
+use crate::procfs::{Text, open_read, pread_all};
 
 /// How much was copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -179,18 +179,4 @@ impl<'a> Copier<'a> {
 fn is_zero(page: &[u8]) -> bool {
     static ZEROS: [u8; PAGE_LEN] = [0; PAGE_LEN];
     ZEROS.get(..page.len()) == Some(page)
-}
-
-/// Reads at an offset until the buffer is full or nothing more comes.
-pub(super) fn pread_all(fd: &OwnedFd, buf: &mut [u8], offset: u64) -> usize {
-    let mut done = 0;
-    while done < buf.len() {
-        let rest = buf.get_mut(done..).unwrap_or_default();
-        match rustix::io::pread(fd, rest, offset + done as u64) {
-            Ok(n @ 1..) => done += n,
-            Err(rustix::io::Errno::INTR) => {}
-            _ => break,
-        }
-    }
-    done
 }

@@ -8,8 +8,8 @@ use rustix::fd::{AsFd, OwnedFd};
 use uexec_core::abi::PAGE;
 use uexec_core::coredump::{CorePlan, Process};
 
-use super::memory::pread_all;
 use crate::ffi::dump::{Region, Wanted, scan};
+use crate::procfs::pread_all;
 
 /// Most bytes of a run: fits the processor's caches.
 pub(super) const CHUNK: u64 = 512 << 10;

@@ -264,8 +264,7 @@ pub(super) fn status_line(tid: i32, name: &str) -> Option<Vec<u8>> {
 /// the largest resident set is its own. Times are in hundredths of a second.
 pub(super) fn usage(pid: i32) -> Usage {
     const TICK_US: u64 = 10_000;
-    let name = alloc::ffi::CString::new(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let stat = procfs::read_file(&name);
+    let stat = procfs::read_file(procfs::Text::new(format_args!("/proc/{pid}/stat")).as_c_str());
     let after_name = stat.iter().rposition(|b| *b == b')').map_or(0, |at| at + 2);
     // The third field is the first of these.
     let fields = stat.get(after_name..).unwrap_or_default().split(|b| *b == b' ');
@@ -282,11 +281,11 @@ pub(super) fn usage(pid: i32) -> Usage {
     }
 }
 
-fn decimal(text: &[u8]) -> Option<u64> {
+fn decimal<N: core::str::FromStr>(text: &[u8]) -> Option<N> {
     core::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// The process that a thread belongs to.
 pub(super) fn process_of(tid: i32) -> Option<i32> {
-    core::str::from_utf8(&status_line(tid, "Tgid")?).ok()?.parse().ok()
+    decimal(&status_line(tid, "Tgid")?)
 }

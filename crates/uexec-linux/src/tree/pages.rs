@@ -8,16 +8,13 @@
 //! each with another child. Where 512 are mapped at once the kernel tells only of all together, but
 //! whoever has them so has not written to them.
 
-use alloc::format;
 use alloc::vec::Vec;
 
 use rustix::fd::{AsFd, OwnedFd};
+use uexec_core::abi::PAGE;
 
 use crate::ffi::dump::{Region, Wanted, scan};
-use crate::procfs::open_read;
-
-/// Bytes of a page.
-const PAGE: u64 = 4096;
+use crate::procfs::{Text, open_read, pread_all};
 
 /// Bit of an entry: the page is mapped nowhere else.
 const MAPPED_ONCE: u64 = 1 << 56;
@@ -84,7 +81,9 @@ impl Side {
     /// The entries of so many pages.
     fn read(&mut self, start: u64, count: u64) -> Option<impl Iterator<Item = u64>> {
         let bytes = self.bytes.get_mut(..count as usize * 8)?;
-        read_all(&self.map, bytes, start / PAGE * 8)?;
+        if pread_all(&self.map, bytes, start / PAGE * 8) != bytes.len() {
+            return None;
+        }
         let next = self.huge.partition_point(|region| region.end <= start);
         let mut huge = self.huge.get(next..)?.iter().peekable();
         let pages = bytes.chunks_exact(8).enumerate();
@@ -121,18 +120,7 @@ fn regions(map: &OwnedFd, wanted: Wanted) -> Option<Vec<Region>> {
 }
 
 fn pagemap(pid: i32) -> Option<OwnedFd> {
-    open_read(&alloc::ffi::CString::new(format!("/proc/{pid}/pagemap")).ok()?).ok()
-}
-
-fn read_all(map: &OwnedFd, to: &mut [u8], at: u64) -> Option<()> {
-    let mut done = 0;
-    while done < to.len() {
-        match rustix::io::pread(map, &mut to[done..], at + done as u64) {
-            Ok(n @ 1..) => done += n,
-            _ => return None,
-        }
-    }
-    Some(())
+    open_read(Text::new(format_args!("/proc/{pid}/pagemap")).as_c_str()).ok()
 }
 
 /// Whether two entries of page maps, both of an address of which the pages were one, are of two

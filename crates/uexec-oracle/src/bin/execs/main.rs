@@ -141,11 +141,9 @@ fn check(args: &Args) -> io::Result<bool> {
             .into_iter()
             .chain([trace.as_os_str()])
             .collect(),
-        Via::Binfmt => {
-            ["run", "--tree", "--via", "binfmt"].map(OsStr::new).into_iter().chain(interp).collect()
-        }
-        Via::Ptrace => {
-            ["run", "--tree", "--via", "ptrace"].map(OsStr::new).into_iter().chain(interp).collect()
+        Via::Binfmt | Via::Ptrace => {
+            let way = if args.via == Via::Binfmt { "binfmt" } else { "ptrace" };
+            ["run", "--tree", "--via", way].map(OsStr::new).into_iter().chain(interp).collect()
         }
     };
     let mut ours = args.run(Some((&uexec, &own)))?;
