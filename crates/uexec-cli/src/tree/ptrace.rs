@@ -125,31 +125,33 @@ impl Judge {
         let tid = asked.tid;
         let serves = self.serves(asked);
         self.host.forget_files();
-        let ask = serves? == By::Thread;
+        if !serves {
+            return None;
+        }
         let dir = dir_of(asked);
         let close = dir.map_or(Some(false), |fd| is_cloexec_of(tid, fd))?;
         let call = Call { dir, close, flags: asked.flags, path: asked.path.clone() };
         let told = Config { call: Some(call), ..self.wishes.told.clone() }.encode()?;
-        Some(Served { told, keep: dir.filter(|_| close), ask })
+        Some(Served { told, keep: dir.filter(|_| close) })
     }
 
-    fn serves(&mut self, asked: &Asked) -> Option<By> {
+    fn serves(&mut self, asked: &Asked) -> bool {
         let tid = asked.tid;
         let same_root = identity(&format!("/proc/{tid}/root")) == self.root;
-        let (exec, _dir) = exec_of(asked, same_root)?;
-        let elsewhere = match same_root {
-            true => None,
-            false => Some(self.host_in(tid)?),
-        };
+        let Some((exec, _dir)) = exec_of(asked, same_root) else { return false };
+        let elsewhere = if same_root { None } else { self.host_in(tid) };
+        if !same_root && elsewhere.is_none() {
+            return false;
+        }
         let mut view = View { exec, elsewhere };
         if asked.path.starts_with(b"/") && self.known(0, &view) == Some(false) {
-            return None;
+            return false;
         }
         // Where the thread is, as relative names count from there, also those of interpreters.
-        if same_root {
-            rustix::process::chdir(format!("/proc/{tid}/cwd")).ok()?;
+        if same_root && rustix::process::chdir(format!("/proc/{tid}/cwd")).is_err() {
+            return false;
         }
-        let serves = self.serves_all(tid, &mut view);
+        let serves = self.serves_to(tid, &mut view);
         if same_root {
             let _ = rustix::process::chdir("/");
         }
@@ -165,31 +167,28 @@ impl Judge {
         Some(host)
     }
 
-    /// Whether an exec is served with all rights that count.
-    fn serves_all(&mut self, tid: i32, view: &mut View) -> Option<By> {
+    /// Whether an exec is served with all rights that count: this process's, as it cannot take
+    /// more, the thread's, and those that are left to the loader.
+    fn serves_to(&mut self, tid: i32, view: &mut View) -> bool {
         if !self.plans(0, view) {
-            return None;
+            return false;
         }
-        let Standing { filters, before, after } = Standing::of(tid)?;
+        let Some(Standing { filters, before, after }) = Standing::of(tid) else { return false };
         // A filter of its own may forbid what the loader does, at the price of its life.
         if filters != self.filters {
-            return None;
+            return false;
         }
-        let mut by = By::Tracer;
-        let own = self.rights.first()?.clone();
         let same = before == after;
-        for rights in [Some(before), Some(after).filter(|_| !same)].into_iter().flatten() {
-            if rights == own {
-                continue;
-            }
-            let number = self.number(&rights);
-            match rights.take(&own) {
-                Ok(_taken) if self.plans(number, view) => {}
-                Ok(_) => return None,
-                Err(_) => by = By::Thread,
-            }
-        }
-        Some(by)
+        let mut others = [Some(before), Some(after).filter(|_| !same)].into_iter().flatten();
+        others.all(|rights| self.serves_with(&rights, view))
+    }
+
+    fn serves_with(&mut self, rights: &Rights, view: &mut View) -> bool {
+        let Some(own) = self.rights.first().filter(|own| *own != rights).cloned() else {
+            return true;
+        };
+        let number = self.number(rights);
+        rights.take(&own).is_ok_and(|_taken| self.plans(number, view))
     }
 
     fn number(&mut self, rights: &Rights) -> usize {
@@ -252,14 +251,6 @@ struct View {
     exec: Exec,
     /// Of a thread in another root directory.
     elsewhere: Option<Host>,
-}
-
-/// Who asks last.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum By {
-    Tracer,
-    /// It has rights that cannot be taken.
-    Thread,
 }
 
 /// Whether the kernel would execute the file.

@@ -42,7 +42,7 @@ fn files(place: &Place) -> Vec<PathBuf> {
         ("script-by-group", "group", 0o755),
         ("script-by-unreadable", "unreadable", 0o755),
     ] {
-        files.push(place.file(name, &format!("#!{}\n", place.join(interpreter).display()), mode));
+        files.push(place.file(name, format!("#!{}\n", place.join(interpreter).display()), mode));
     }
     files.push(program);
     files

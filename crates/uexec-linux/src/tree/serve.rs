@@ -48,9 +48,6 @@ pub struct Served {
     pub told: Vec<u8>,
     /// This descriptor is close-on-exec, and must outlive the loader's exec.
     pub keep: Option<i32>,
-    /// The thread itself must ask before whether it may execute the program: nobody else could in
-    /// its place.
-    pub ask: bool,
 }
 
 /// The loader.
@@ -65,8 +62,6 @@ pub struct Image<'a> {
 /// What a thread has been made to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Ask whether it may execute the program.
-    Ask,
     /// Have a descriptor of the tracer.
     Pidfd,
     /// Take the loader's from there.
@@ -93,7 +88,6 @@ struct Serving {
     raw: RawCall,
     mask: u64,
     served: Served,
-    can_take: bool,
     stage: Stage,
     /// The loader, and the tracer; -1 where there is none.
     file: i32,
@@ -215,14 +209,15 @@ impl Server<'_> {
         let place = Place::new(tid, &info)?;
         tracer::set_signal_mask_of(tid, u64::MAX)?;
         tracer::set_options(tid, OPTIONS | EXEC_OPTION)?;
-        let (stage, (name, args)) = match served.ask {
-            true => (Stage::Ask, raw.question()),
-            false => self.loader.first(self.can_take, empty),
+        let (stage, name, args) = match self.can_take {
+            true => (Stage::Pidfd, Name::PidfdOpen, [self.loader.tracer as u64, 0, 0, 0, 0]),
+            false => {
+                let args = [empty, self.loader.file_flags, 0, 0, 0];
+                (Stage::File, Name::MemfdCreate, args)
+            }
         };
         place.instead(name, args)?;
-        let can_take = self.can_take;
-        let serving =
-            Serving { place, empty, raw, mask, served, can_take, stage, file: -1, pidfd: -1 };
+        let serving = Serving { place, empty, raw, mask, served, stage, file: -1, pidfd: -1 };
         self.under_way.insert(tid, serving);
         Ok(Resume::Syscall)
     }
@@ -254,28 +249,10 @@ impl Server<'_> {
     }
 }
 
-impl RawCall {
-    /// The question whether the thread may execute this.
-    fn question(&self) -> (Name, [u64; 5]) {
-        const AT_FDCWD: i32 = -100;
-        const AT_EXECVE_CHECK: u32 = 0x1_0000;
-        let dir = self.dir.unwrap_or(AT_FDCWD) as u64;
-        let flags = self.flags | AT_EXECVE_CHECK;
-        (Name::Execveat, [dir, self.path, self.argv, self.envp, flags.into()])
-    }
-}
-
 impl Serving {
     /// The next step, after one is done.
     fn left(&mut self, tid: i32, result: i64, loader: &Loader<'_>) -> Result<(), Errno> {
         match self.stage {
-            // Linux 6.14 is the first to know the question.
-            Stage::Ask if result == 0 || result == -i64::from(Errno::EINVAL.0) => {
-                let (stage, (name, args)) = loader.first(self.can_take, self.empty);
-                self.stage = stage;
-                self.place.then(name, args)
-            }
-            Stage::Ask => self.give_up(tid),
             Stage::Pidfd | Stage::Take if result < 0 => self.make_file(loader),
             Stage::Pidfd => {
                 self.pidfd = result as i32;
@@ -361,14 +338,6 @@ impl Serving {
 }
 
 impl Loader<'_> {
-    /// What a thread does first to come by it.
-    fn first(&self, can_take: bool, empty: u64) -> (Stage, (Name, [u64; 5])) {
-        match can_take {
-            true => (Stage::Pidfd, (Name::PidfdOpen, [self.tracer as u64, 0, 0, 0, 0])),
-            false => (Stage::File, (Name::MemfdCreate, [empty, self.file_flags, 0, 0, 0])),
-        }
-    }
-
     /// Whether a thread's descriptor is the loader.
     fn is(&self, tid: i32, fd: i32) -> bool {
         rustix::fs::stat(format!("/proc/{tid}/fd/{fd}"))
