@@ -12,6 +12,7 @@
 //! all are: the filter would let no exec succeed any more (`SECCOMP_RET_TRACE` without a tracer is
 //! `ENOSYS`). A child made with `CLONE_UNTRACED` escapes, and cannot execute anything.
 
+mod behind;
 mod call;
 mod event;
 #[allow(unsafe_code, reason = "has stopped threads make other system calls")]

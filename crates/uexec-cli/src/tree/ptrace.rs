@@ -21,8 +21,10 @@ use crate::{OWN_FAILURE, report};
 pub(super) struct Wishes {
     interps: Interps,
     rules: Misc,
-    /// Both as the loader is told them.
-    told: Config,
+    /// The loader, which has been told both.
+    image: Vec<u8>,
+    /// Where in its memory it is told what to load.
+    call_at: u64,
 }
 
 impl Wishes {
@@ -41,7 +43,8 @@ impl Wishes {
         // Any path must fit, too.
         let longest = Call { path: vec![b'x'; 4096], ..Call::default() };
         Config { call: Some(longest), ..told.clone() }.encode()?;
-        Some(Wishes { interps, rules, told })
+        let call_at = uexec_loader::told_address()? + told.encode()?.len() as u64;
+        Some(Wishes { interps, rules, image: uexec_loader::image(&told)?, call_at })
     }
 
     /// Whether uexec's plan is not what the kernel would do.
@@ -65,8 +68,8 @@ pub(super) fn serve(tracer: Tracer, wishes: Wishes) -> u8 {
     if let Ok(null) = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty()) {
         let _ = rustix::stdio::dup2_stderr(null);
     }
-    let Some(told_at) = uexec_loader::told_address() else { return OWN_FAILURE };
-    let loader = Loader { bytes: uexec_loader::IMAGE, told_at };
+    let image = wishes.image.clone();
+    let loader = Loader { bytes: &image, told_at: wishes.call_at };
     let Some(mut judge) = Judge::new(wishes) else { return OWN_FAILURE };
     match tracer.serve(loader, &mut |asked| judge.judge(asked)) {
         Ok(()) => 0,
@@ -123,7 +126,8 @@ impl Judge {
             return None;
         }
         let tid = asked.tid;
-        let serves = self.serves(asked);
+        let same_root = identity(&format!("/proc/{tid}/root")) == self.root;
+        let serves = self.serves(asked, same_root);
         self.host.forget_files();
         if !serves {
             return None;
@@ -131,13 +135,12 @@ impl Judge {
         let dir = dir_of(asked);
         let close = dir.map_or(Some(false), |fd| is_cloexec_of(tid, fd))?;
         let call = Call { dir, close, flags: asked.flags, path: asked.path.clone() };
-        let told = Config { call: Some(call), ..self.wishes.told.clone() }.encode()?;
-        Some(Served { told, keep: dir.filter(|_| close) })
+        let keep = dir.filter(|_| close);
+        Some(Served { told: call.encode()?, keep, same_root })
     }
 
-    fn serves(&mut self, asked: &Asked) -> bool {
+    fn serves(&mut self, asked: &Asked, same_root: bool) -> bool {
         let tid = asked.tid;
-        let same_root = identity(&format!("/proc/{tid}/root")) == self.root;
         let Some((exec, _dir)) = exec_of(asked, same_root) else { return false };
         let elsewhere = if same_root { None } else { self.host_in(tid) };
         if !same_root && elsewhere.is_none() {
