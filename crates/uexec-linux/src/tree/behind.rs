@@ -61,6 +61,8 @@ fn vdso_of(tid: i32) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use rustix::fd::AsRawFd;
 
     use super::*;
@@ -75,7 +77,7 @@ mod tests {
         let [here, there] = ["/dev/null", &behind.path].map(|p| rustix::fs::stat(p).unwrap());
         assert_eq!((here.st_dev, here.st_ino), (there.st_dev, there.st_ino));
         assert_eq!(behind.offset % 8, 0);
-        let pid = i32::try_from(std::process::id()).unwrap();
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
         assert!(vdso_of(pid).is_some_and(|addr| addr % 4096 == 0));
     }
 }
