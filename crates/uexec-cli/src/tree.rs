@@ -4,6 +4,7 @@
 //! tracer, a process aside, puts it in the place of what would be executed; the command becomes the
 //! program all the same.
 
+mod aside;
 pub(crate) mod namespace;
 mod ptrace;
 mod table;

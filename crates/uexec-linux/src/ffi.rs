@@ -147,6 +147,15 @@ pub(crate) fn capget() -> Result<[u64; 3], Errno> {
     Ok([word(0), word(1), word(2)])
 }
 
+/// Sets them, in the same order.
+pub(crate) fn capset(sets: [u64; 3]) -> Result<(), Errno> {
+    let header = CAP_HEADER;
+    let data = [0, 32].map(|shift| sets.map(|set| (set >> shift) as u32));
+    let args = [(&raw const header) as u64, (&raw const data) as u64, 0, 0, 0, 0];
+    // SAFETY: version 3 reads the 8-byte header and two triples of words.
+    result(unsafe { syscall6(nr::CAPSET, args) }).map(drop)
+}
+
 /// `prctl(2)` with numbers only.
 pub(crate) fn prctl(option: u64, a: u64, b: u64) -> Result<u64, Errno> {
     plain(nr::PRCTL, [option, a, b, 0, 0, 0])

@@ -43,8 +43,10 @@ pub struct Host {
     root: Option<OwnedFd>,
     /// The kernel itself has executed the program.
     executed: bool,
-    /// Permission bits and mount options are asked, and nobody else.
+    /// Permission bits and mount options are asked, and nobody else yet.
     by_modes: bool,
+    /// Files of which the kernel has not been asked for that reason.
+    unasked: Vec<(FileId, Role)>,
     /// Kernel settings already read, in the order of [`Sysctl`].
     settings: [Option<u64>; 7],
 }
@@ -103,6 +105,7 @@ impl Host {
             moved: false,
             executed: false,
             by_modes: false,
+            unasked: Vec::new(),
             root: None,
             settings: [None; 7],
         }
@@ -126,6 +129,7 @@ impl Host {
             moved: false,
             executed: false,
             by_modes: false,
+            unasked: Vec::new(),
         }
     }
 
@@ -181,10 +185,23 @@ impl Host {
         self.executed = true;
     }
 
-    /// Asks nothing but permission bits and mount options whether a file may be executed: for those
-    /// who only want to know beforehand what somebody else will then decide.
+    /// From now on asks nothing but permission bits and mount options whether a file may be
+    /// executed, also inside another root: for those who will ask the rest
+    /// ([`Host::ask_the_rest`]) of few files only.
     pub fn by_modes(&mut self) {
         self.by_modes = true;
+    }
+
+    /// Asks the kernel whether it would execute the files that have been judged by their modes.
+    ///
+    /// # Errors
+    /// What it would say of the first that it would not.
+    pub fn ask_the_rest(&mut self) -> Result<(), Denied> {
+        for (file, role) in core::mem::take(&mut self.unasked) {
+            let fd = self.file(file).map_err(Denied::Policy)?.fd();
+            answer(would_execute(fd, role))?;
+        }
+        Ok(())
     }
 
     /// Takes a kernel setting for known.
@@ -312,19 +329,15 @@ impl World for Host {
         if self.executed && role == Role::Program {
             return Ok(());
         }
-        let bad = |_| Denied::Policy(Errno::EBADF);
-        if self.root.is_some() {
-            let stat = self.stat(file).map_err(bad)?;
+        if self.root.is_some() && !self.by_modes {
+            let stat = self.stat(file).map_err(Denied::Policy)?;
             return if stat.mode & 0o111 == 0 { Err(Denied::NoPermission) } else { Ok(()) };
         }
-        let fd = self.file(file).map_err(bad)?.fd();
-        let said = match role {
-            _ if self.by_modes => Err(Errno::ENOSYS),
-            Role::Program => ffi::execve_check(fd),
-            Role::Loader => ffi::exec_open_check(fd),
-        };
-        // Kernels before 6.14 do not know the question.
-        let unknown = matches!(said, Err(Errno::EINVAL | Errno::ENOSYS));
+        if self.by_modes {
+            self.unasked.push((file, role));
+        }
+        let fd = self.file(file).map_err(Denied::Policy)?.fd();
+        let said = if self.by_modes { Err(Errno::ENOSYS) } else { would_execute(fd, role) };
         if said.is_ok() {
             return Ok(());
         }
@@ -339,11 +352,7 @@ impl World for Host {
         if ffi::access_exec(fd) == Err(Errno::EACCES) {
             return Err(Denied::NoPermission);
         }
-        match said {
-            Err(Errno::ETXTBSY) => Err(Denied::TextBusy),
-            Err(e) if !unknown => Err(Denied::Policy(e)),
-            _ => Ok(()),
-        }
+        answer(said)
     }
 
     fn read_at(&mut self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<usize, Errno> {
@@ -421,10 +430,28 @@ impl World for Host {
 
     fn forget_files(&mut self) {
         self.files.truncate(self.kept);
+        self.unasked.clear();
     }
 
     fn facts(&self) -> &Facts {
         &self.facts
+    }
+}
+
+/// Whether the kernel would execute an open file, or begin to.
+fn would_execute(fd: BorrowedFd<'_>, role: Role) -> Result<(), Errno> {
+    match role {
+        Role::Program => ffi::execve_check(fd),
+        Role::Loader => ffi::exec_open_check(fd),
+    }
+}
+
+fn answer(said: Result<(), Errno>) -> Result<(), Denied> {
+    match said {
+        // Kernels before 6.14 do not know the question.
+        Ok(()) | Err(Errno::EINVAL | Errno::ENOSYS) => Ok(()),
+        Err(Errno::ETXTBSY) => Err(Denied::TextBusy),
+        Err(errno) => Err(Denied::Policy(errno)),
     }
 }
 

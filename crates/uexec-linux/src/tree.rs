@@ -12,11 +12,13 @@
 //! all are: the filter would let no exec succeed any more (`SECCOMP_RET_TRACE` without a tracer is
 //! `ENOSYS`). A child made with `CLONE_UNTRACED` escapes, and cannot execute anything.
 
+mod behind;
 mod call;
 mod event;
 #[allow(unsafe_code, reason = "has stopped threads make other system calls")]
 mod inject;
 mod pages;
+mod rights;
 mod serve;
 #[allow(unsafe_code, reason = "makes the tracer's process, and starts the command")]
 mod start;
@@ -28,7 +30,8 @@ use uexec_core::Errno;
 
 pub use event::{Call, Ended, Event, Image, Usage, What};
 pub use pages::Given;
-pub use serve::{Asked, Image as Loader, Served, is_cloexec_of, status_of};
+pub use rights::{Rights, Standing, Taken};
+pub use serve::{Asked, Image as Loader, Served, is_cloexec_of};
 pub use start::{Role, Watch, command, start};
 
 use crate::ffi::tracer::{self, Report, Resume, Whom};

@@ -90,6 +90,28 @@ pub struct Call {
     pub path: Vec<u8>,
 }
 
+impl Call {
+    /// As it stands behind a [`Config`] without one; `None` when the path is too long to be one.
+    ///
+    /// ```
+    /// use uexec_loader::config::{Call, Config};
+    /// let call = Call { path: b"/bin/true".to_vec(), ..Call::default() };
+    /// let mut bytes = Config::default().encode().unwrap();
+    /// bytes.extend(call.encode().unwrap());
+    /// assert_eq!(Config::decode(&bytes).call, Some(call));
+    /// ```
+    #[must_use]
+    pub fn encode(&self) -> Option<Vec<u8>> {
+        let Call { dir, close, flags, path } = self;
+        let mut out = alloc::vec![1, (*close).into()];
+        out.extend(dir.unwrap_or(-1).to_le_bytes());
+        out.extend(flags.to_le_bytes());
+        out.extend(u16::try_from(path.len()).ok()?.to_le_bytes());
+        out.extend(path);
+        Some(out)
+    }
+}
+
 impl Config {
     /// As it stands in the pages behind [`MAGIC`]; `None` when it does not fit.
     ///
@@ -123,12 +145,8 @@ impl Config {
         list(&mut self.interps.iter().flat_map(|(old, new)| [old, new]))?;
         list(&mut self.rules.iter())?;
         out.push(self.lost_formats.into());
-        if let Some(Call { dir, close, flags, path }) = &self.call {
-            out.extend([1, (*close).into()]);
-            out.extend(dir.unwrap_or(-1).to_le_bytes());
-            out.extend(flags.to_le_bytes());
-            out.extend(u16::try_from(path.len()).ok()?.to_le_bytes());
-            out.extend(path);
+        if let Some(call) = &self.call {
+            out.extend(call.encode()?);
         }
         (MAGIC.len() + out.len() <= LEN).then_some(out)
     }

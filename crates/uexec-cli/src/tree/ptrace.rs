@@ -3,17 +3,16 @@
 //! for certain, in the process itself. Changes nothing of the tracees by itself.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
 
 use rustix::fs::{Mode, OFlags};
 use uexec_core::binfmt::misc::Misc;
-use uexec_core::world::{At, World};
-use uexec_core::{ALL_FORMATS, Exec, Plan, flags, plan};
-use uexec_linux::tree::{Asked, Loader, Served, Tracer, is_cloexec_of, status_of};
+use uexec_core::world::{At, Role, World};
+use uexec_core::{ALL_FORMATS, Exec, Plan, Privileges, flags, plan};
+use uexec_linux::tree::{Asked, Loader, Rights, Served, Standing, Tracer, is_cloexec_of};
 use uexec_linux::{Host, Known};
 use uexec_loader::config::{Call, Config};
 
+use super::aside::{dir_of, exec_of, identity};
 use crate::binfmt::table;
 use crate::run::Interps;
 use crate::{OWN_FAILURE, report};
@@ -22,8 +21,10 @@ use crate::{OWN_FAILURE, report};
 pub(super) struct Wishes {
     interps: Interps,
     rules: Misc,
-    /// Both as the loader is told them.
-    told: Config,
+    /// The loader, which has been told both.
+    image: Vec<u8>,
+    /// Where in its memory it is told what to load.
+    call_at: u64,
 }
 
 impl Wishes {
@@ -42,22 +43,22 @@ impl Wishes {
         // Any path must fit, too.
         let longest = Call { path: vec![b'x'; 4096], ..Call::default() };
         Config { call: Some(longest), ..told.clone() }.encode()?;
-        Some(Wishes { interps, rules, told })
+        let call_at = uexec_loader::told_address()? + told.encode()?.len() as u64;
+        Some(Wishes { interps, rules, image: uexec_loader::image(&told)?, call_at })
     }
 
     /// Whether uexec's plan is not what the kernel would do.
     ///
     /// Files that may grant something are not for a loader: it could not.
-    fn changed(&self, plan: &Plan) -> bool {
+    fn changed(&self, plan: &Plan, host: &mut Host) -> bool {
         const SET_ID: u32 = 0o6000;
-        if plan.image.program.file.stat.mode & SET_ID != 0 {
-            return false;
-        }
         let by_rule = plan.chain.iter().any(|link| link.format.starts_with("misc"));
         let interp = plan.image.interp.as_ref().map(|interp| &interp.file.path);
-        by_rule
+        let changed = by_rule
             || plan.image.aout.is_some()
-            || self.interps.iter().any(|(_, new)| Some(new) == interp)
+            || self.interps.iter().any(|(_, new)| Some(new) == interp);
+        let program = &plan.image.program.file;
+        changed && program.stat.mode & SET_ID == 0 && host.file_caps(program.id) == Ok(None)
     }
 }
 
@@ -67,9 +68,9 @@ pub(super) fn serve(tracer: Tracer, wishes: Wishes) -> u8 {
     if let Ok(null) = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty()) {
         let _ = rustix::stdio::dup2_stderr(null);
     }
-    let Some(told_at) = uexec_loader::told_address() else { return OWN_FAILURE };
-    let loader = Loader { bytes: uexec_loader::IMAGE, told_at };
-    let mut judge = Judge::new(wishes);
+    let image = wishes.image.clone();
+    let loader = Loader { bytes: &image, told_at: wishes.call_at };
+    let Some(mut judge) = Judge::new(wishes) else { return OWN_FAILURE };
     match tracer.serve(loader, &mut |asked| judge.judge(asked)) {
         Ok(()) => 0,
         Err(error) => {
@@ -85,9 +86,11 @@ struct Judge {
     /// This process's root directory.
     root: Option<(u64, u64)>,
     /// How many filters those have who have none of their own.
-    filters: Option<Option<Vec<u8>>>,
+    filters: Option<u32>,
+    /// Rights that files have been looked at with, this process's the first.
+    rights: Vec<Rights>,
     /// What was decided of files that take no other to be decided, and have not changed since.
-    known: BTreeMap<Version, bool>,
+    known: BTreeMap<(usize, Version), bool>,
 }
 
 /// A file as it is now: device, number, and when contents and mode have last been changed.
@@ -95,95 +98,168 @@ type Version = [u64; 6];
 
 /// How many are kept.
 const MOST: usize = 10_000;
+const MOST_RIGHTS: usize = 100;
 
 impl Judge {
-    fn new(wishes: Wishes) -> Judge {
+    fn new(wishes: Wishes) -> Option<Judge> {
         let mut host = Host::new();
         host.facts_mut().mmap_base = None;
         host.by_modes();
         host.keep_files();
-        Judge {
+        let own = Standing::of(rustix::process::getpid().as_raw_nonzero().get())?;
+        Some(Judge {
             wishes,
             host,
             root: identity("/proc/self/root"),
-            filters: None,
+            // The tree's.
+            filters: own.filters.map(|own| own + 1),
+            rights: vec![own.before],
             known: BTreeMap::new(),
-        }
+        })
     }
 
     /// Whether the loader takes the place of an exec.
+    ///
+    /// Where the kernel itself would fail it does not: that is told by the call then, to who goes on.
     fn judge(&mut self, asked: &Asked) -> Option<Served> {
         if asked.flags & !(flags::AT_EMPTY_PATH | flags::AT_SYMLINK_NOFOLLOW) != 0 {
             return None;
         }
         let tid = asked.tid;
-        if self.filters.is_none() {
-            // The first is the command's own exec, by uexec.
-            self.filters = Some(filters(tid));
-        }
-        let serves = self.serves(asked);
+        let same_root = identity(&format!("/proc/{tid}/root")) == self.root;
+        let serves = self.serves(asked, same_root);
         self.host.forget_files();
-        // A filter of its own may forbid what the loader does, at the price of its life.
-        if !serves || self.filters != Some(filters(tid)) {
+        if !serves {
             return None;
         }
         let dir = dir_of(asked);
         let close = dir.map_or(Some(false), |fd| is_cloexec_of(tid, fd))?;
         let call = Call { dir, close, flags: asked.flags, path: asked.path.clone() };
-        let told = Config { call: Some(call), ..self.wishes.told.clone() }.encode()?;
-        Some(Served { told, keep: dir.filter(|_| close) })
+        let keep = dir.filter(|_| close);
+        Some(Served { told: call.encode()?, keep, same_root })
     }
 
-    fn serves(&mut self, asked: &Asked) -> bool {
+    fn serves(&mut self, asked: &Asked, same_root: bool) -> bool {
         let tid = asked.tid;
-        let same_root = identity(&format!("/proc/{tid}/root")) == self.root;
-        // Where the thread is, as relative interpreters of scripts count from there; others, of
-        // programs with an absolute path, are too rare to be worth it.
-        let moves = same_root && !asked.path.starts_with(b"/");
-        if moves && rustix::process::chdir(format!("/proc/{tid}/cwd")).is_err() {
+        let Some((exec, _dir)) = exec_of(asked, same_root) else { return false };
+        let elsewhere = if same_root { None } else { self.host_in(tid) };
+        if !same_root && elsewhere.is_none() {
             return false;
         }
-        let serves = self.plans(asked, same_root);
-        if moves {
+        let mut view = View { exec, elsewhere };
+        if asked.path.starts_with(b"/") && self.known(0, &view) == Some(false) {
+            return false;
+        }
+        // Where the thread is, as relative names count from there, also those of interpreters.
+        if same_root && rustix::process::chdir(format!("/proc/{tid}/cwd")).is_err() {
+            return false;
+        }
+        let serves = self.serves_to(tid, &mut view);
+        if same_root {
             let _ = rustix::process::chdir("/");
         }
         serves
     }
 
-    fn plans(&mut self, asked: &Asked, same_root: bool) -> bool {
-        let tid = asked.tid;
-        let Some((exec, _dir)) = exec_of(asked, same_root) else { return false };
-        let mut elsewhere;
-        let host = match same_root {
-            true => &mut self.host,
-            false => {
-                elsewhere = self.host.again();
-                elsewhere.facts_mut().mmap_base = None;
-                if elsewhere.in_root(format!("/proc/{tid}/root").as_bytes()).is_err() {
-                    return false;
-                }
-                &mut elsewhere
-            }
-        };
-        // Rules may go by the name.
-        let version = (same_root && exec.at == At::Cwd && self.wishes.rules.is_empty())
-            .then(|| version(&exec.path))
-            .flatten();
-        if let Some(known) = version.and_then(|version| self.known.get(&version)) {
-            return *known;
+    /// One that looks at files of a thread's root directory.
+    fn host_in(&self, tid: i32) -> Option<Host> {
+        let mut host = self.host.again();
+        host.facts_mut().mmap_base = None;
+        host.by_modes();
+        host.in_root(format!("/proc/{tid}/root").as_bytes()).ok()?;
+        Some(host)
+    }
+
+    /// Whether an exec is served with all rights that count: this process's, as it cannot take
+    /// more, the thread's, and those that are left to the loader.
+    fn serves_to(&mut self, tid: i32, view: &mut View) -> bool {
+        if !self.plans(0, view) {
+            return false;
         }
-        let exec = Exec { interps: self.wishes.interps.clone(), untold: true, ..exec };
+        let Some(Standing { filters, before, after }) = Standing::of(tid) else { return false };
+        // A filter of its own may forbid what the loader does, at the price of its life.
+        if filters != self.filters {
+            return false;
+        }
+        let same = before == after;
+        let mut others = [Some(before), Some(after).filter(|_| !same)].into_iter().flatten();
+        others.all(|rights| self.serves_with(&rights, view))
+    }
+
+    fn serves_with(&mut self, rights: &Rights, view: &mut View) -> bool {
+        let Some(own) = self.rights.first().filter(|own| *own != rights).cloned() else {
+            return true;
+        };
+        let number = self.number(rights);
+        rights.take(&own).is_ok_and(|_taken| self.plans(number, view))
+    }
+
+    fn number(&mut self, rights: &Rights) -> usize {
+        if let Some(number) = self.rights.iter().position(|known| known == rights) {
+            return number;
+        }
+        if self.rights.len() >= MOST_RIGHTS {
+            self.rights.truncate(1);
+            self.known.clear();
+        }
+        self.rights.push(rights.clone());
+        self.rights.len() - 1
+    }
+
+    /// What is known of the file, with these rights.
+    fn known(&self, rights: usize, view: &View) -> Option<bool> {
+        self.known.get(&(rights, self.version(view)?)).copied()
+    }
+
+    /// `None` where more than the file may count.
+    fn version(&self, View { exec, elsewhere }: &View) -> Option<Version> {
+        // Rules may go by the name.
+        let plain = exec.at == At::Cwd && exec.flags == 0 && self.wishes.rules.is_empty();
+        (elsewhere.is_none() && plain).then(|| version(&exec.path)).flatten()
+    }
+
+    /// Whether an exec is served with the rights that this process has now.
+    fn plans(&mut self, rights: usize, view: &mut View) -> bool {
+        let version = self.version(view);
+        let known = version.and_then(|version| self.known.get(&(rights, version)));
+        let host = view.elsewhere.as_mut().unwrap_or(&mut self.host);
+        host.forget_files();
+        if let Some(known) = known {
+            return *known && may(host, &view.exec);
+        }
+        let interps = self.wishes.interps.clone();
+        // What may grant something is looked at by itself.
+        let privileges = Privileges::Ignore;
+        let exec = Exec { interps, untold: true, privileges, ..view.exec.clone() };
         let formats = table::before(ALL_FORMATS, &self.wishes.rules);
         let Ok(plan) = plan(exec, host, &formats) else { return false };
-        let serves = self.wishes.changed(&plan);
+        // A relative name starts from a directory that cannot be gone to here.
+        let names = plan.chain.iter().skip(1).map(|link| &link.path);
+        let mut names = names.chain(plan.image.interp.as_ref().map(|interp| &interp.file.path));
+        let found = view.elsewhere.is_none() || names.all(|name| name.starts_with(b"/"));
+        let host = view.elsewhere.as_mut().unwrap_or(&mut self.host);
+        let serves = self.wishes.changed(&plan, host) && found;
         if let (Some(version), 1) = (version, plan.chain.len()) {
             if self.known.len() >= MOST {
                 self.known.clear();
             }
-            self.known.insert(version, serves);
+            self.known.insert((rights, version), serves);
         }
-        serves
+        serves && host.ask_the_rest().is_ok()
     }
+}
+
+/// An exec as it looks from here.
+struct View {
+    exec: Exec,
+    /// Of a thread in another root directory.
+    elsewhere: Option<Host>,
+}
+
+/// Whether the kernel would execute the file.
+fn may(host: &mut Host, exec: &Exec) -> bool {
+    let Ok(file) = host.open(exec.at, &exec.path, true) else { return false };
+    host.check_exec(file, Role::Program).is_ok() && host.ask_the_rest().is_ok()
 }
 
 fn version(path: &[u8]) -> Option<Version> {
@@ -191,73 +267,4 @@ fn version(path: &[u8]) -> Option<Version> {
     let time = |seconds: i64, nanos: u64| (seconds as u64).wrapping_mul(1_000_000_000) + nanos;
     let (mtime, ctime) = (time(s.st_mtime, s.st_mtime_nsec), time(s.st_ctime, s.st_ctime_nsec));
     Some([s.st_dev, s.st_ino, s.st_size as u64, s.st_mode.into(), mtime, ctime])
-}
-
-/// How many system call filters a thread has, where the kernel tells (Linux 5.9).
-fn filters(tid: i32) -> Option<Vec<u8>> {
-    status_of(tid, "Seccomp_filters")
-}
-
-/// The descriptor that the path of an exec starts from.
-fn dir_of(asked: &Asked) -> Option<i32> {
-    const AT_FDCWD: i32 = -100;
-    asked.dir.filter(|fd| *fd != AT_FDCWD && !asked.path.starts_with(b"/"))
-}
-
-/// The exec as it looks from this process, in whose root directory the paths lead to the same if
-/// `same_root`; and what has to stay open for it.
-fn exec_of(asked: &Asked, same_root: bool) -> Option<(Exec, Option<OwnedFd>)> {
-    let tid = asked.tid;
-    let dir = dir_of(asked).map(|fd| format!("/proc/{tid}/fd/{fd}"));
-    let (at, path, open) = match (dir, same_root) {
-        (None, true) => (At::Cwd, from_aside(tid, &asked.path), None),
-        (Some(dir), true) => {
-            let open = OFlags::PATH | OFlags::CLOEXEC;
-            let open = rustix::fs::open(dir, open, Mode::empty()).ok()?;
-            (At::Fd(open.as_raw_fd()), asked.path.clone(), Some(open))
-        }
-        (dir, false) => {
-            let base = dir.unwrap_or_else(|| format!("/proc/{tid}/cwd"));
-            let path = match asked.path.first() {
-                Some(b'/') => asked.path.clone(),
-                first => {
-                    let root = link(&format!("/proc/{tid}/root")).filter(|root| root != b"/");
-                    let mut base = link(&base)?;
-                    if let Some(root) = root {
-                        base = base.strip_prefix(root.as_slice())?.to_vec();
-                    }
-                    if first.is_some() {
-                        base.push(b'/');
-                        base.extend(&asked.path);
-                    }
-                    base
-                }
-            };
-            (At::Cwd, path, None)
-        }
-    };
-    let flags = if same_root { asked.flags } else { asked.flags & !flags::AT_EMPTY_PATH };
-    let argv = vec![asked.path.clone()];
-    Some((Exec { at, path, flags, argv, ..Exec::default() }, open))
-}
-
-/// What a thread calls its own in `/proc` is somebody else's here.
-fn from_aside(tid: i32, path: &[u8]) -> Vec<u8> {
-    let own = [(&b"/proc/self/"[..], ""), (b"/proc/thread-self/", ""), (b"/dev/fd/", "fd/")];
-    match own.iter().find_map(|(name, below)| Some((path.strip_prefix(*name)?, below))) {
-        Some((rest, below)) => [format!("/proc/{tid}/{below}").as_bytes(), rest].concat(),
-        None => path.to_vec(),
-    }
-}
-
-/// Which directory of which mount: each mount namespace has mounts of its own (Linux 5.8).
-fn identity(path: &str) -> Option<(u64, u64)> {
-    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
-    let what = StatxFlags::INO | StatxFlags::MNT_ID;
-    let stat = statx(CWD, path, AtFlags::empty(), what).ok()?;
-    Some((stat.stx_mnt_id, stat.stx_ino))
-}
-
-fn link(path: &str) -> Option<Vec<u8>> {
-    Some(std::fs::read_link(path).ok()?.into_os_string().into_vec())
 }

@@ -10,6 +10,7 @@ mod equal;
 mod jobs;
 mod kit;
 mod privilege;
+mod rights;
 mod rules;
 mod work;
 

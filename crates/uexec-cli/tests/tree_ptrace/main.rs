@@ -15,6 +15,8 @@ mod jobs;
 mod kit;
 #[path = "../tree/privilege.rs"]
 mod privilege;
+#[path = "../tree/rights.rs"]
+mod rights;
 #[path = "../tree/rules.rs"]
 mod rules;
 #[path = "../tree/work.rs"]

@@ -4,10 +4,11 @@ use core::ffi::CStr;
 
 use uexec_core::Errno;
 
-use super::{plain, result};
+use super::{fs_ids, plain, result};
 use crate::arch::{nr, syscall6};
 
 const KILL: u64 = 62;
+const SETGROUPS: u64 = 116;
 const WAITID: u64 = 247;
 const CLOSE_RANGE: u64 = 436;
 
@@ -194,6 +195,22 @@ pub(crate) fn write_memory(tid: i32, addr: u64, from: &[u8]) -> Result<(), Errno
         plain(nr::PTRACE, [PTRACE_POKEDATA, tid as u64, addr + i as u64 * 8, word, 0, 0])?;
     }
     Ok(())
+}
+
+/// Sets this thread's supplementary groups (`setgroups(2)`; the C library would set all threads').
+pub(crate) fn set_groups(groups: &[u32]) -> Result<(), Errno> {
+    let args = [groups.len() as u64, groups.as_ptr() as u64, 0, 0, 0, 0];
+    // SAFETY: reads so many words.
+    result(unsafe { syscall6(SETGROUPS, args) }).map(drop)
+}
+
+/// Sets this thread's file-system ids (`setfsuid(2)`, which says of no failure); whether it has them
+/// now.
+pub(crate) fn set_fs_ids(uid: u32, gid: u32) -> bool {
+    for (number, id) in [(nr::SETFSGID, gid), (nr::SETFSUID, uid)] {
+        let _ = plain(number, [id.into(), 0, 0, 0, 0, 0]);
+    }
+    fs_ids() == (uid, gid)
 }
 
 /// Makes a copy of this process, as `fork(2)`: 0 in the child. `signal` is sent to the parent at the

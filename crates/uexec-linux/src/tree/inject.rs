@@ -38,6 +38,11 @@ impl Place {
         Ok(Place { tid, regs, i386, kind: if i386 { 0 } else { number & X32 } })
     }
 
+    /// Whether it is a call of a 64-bit program.
+    pub(super) const fn is_native(&self) -> bool {
+        !self.i386 && self.kind == 0
+    }
+
     /// Numbers of `arch/x86/entry/syscalls/syscall_{64,32}.tbl` (Linux 6.18).
     fn number(&self, name: Name) -> u64 {
         match (name, self.i386, self.kind) {

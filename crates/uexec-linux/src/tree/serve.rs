@@ -2,12 +2,14 @@
 //! kernel executes in its place. All other execs, those that fail among them, are the kernel's own;
 //! nothing else is stopped at but the beginning of processes, and signals.
 //!
-//! The thread is made to take a descriptor of the loader from the tracer or, where it may not, to
-//! make a file in memory that the tracer writes the loader to; and to execute that with the
-//! arguments it has passed itself. What is to be loaded is written to the loader's memory before it
-//! runs. Nothing of the thread's own memory is changed, which a `vfork(2)` child has in common with
-//! its parent. Until the loader runs its signals wait, as those of a thread in an exec do. Where
-//! anything of this fails, the exec is the kernel's.
+//! The exec gets another path: that of the tracer's descriptor of the loader, in `/proc`, written to
+//! where nothing is in the thread's memory, [behind the vdso's code](super::behind). Where that path
+//! does not lead there, the thread is made to take a descriptor of the loader from the tracer or,
+//! where it may not, to make a file in memory that the tracer writes the loader to; and to execute
+//! that; meanwhile its signals wait, as those of a thread in an exec do. What is to be loaded is
+//! written to the loader's memory before it runs. Nothing that a program uses of its own memory is
+//! changed, which a `vfork(2)` child has in common with its parent. Where anything of this fails, the
+//! exec is the kernel's.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -17,7 +19,8 @@ use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::fs::{Mode, OFlags, Stat};
 use uexec_core::{Errno, flags};
 
-use super::call::{self, RawCall};
+use super::behind::Behind;
+use super::call::RawCall;
 use super::inject::{Name, Place};
 use super::{OPTIONS, SIGTRAP, Tracer};
 use crate::ffi::thread;
@@ -27,6 +30,7 @@ use crate::spawn;
 /// `PTRACE_O_TRACEEXEC`: only for those that execute the loader.
 const EXEC_OPTION: u64 = 0x10;
 const FD_CLOEXEC: u64 = 1;
+const AT_FDCWD: u64 = -100i64 as u64;
 
 /// An exec that is about to happen.
 #[derive(Debug)]
@@ -48,6 +52,8 @@ pub struct Served {
     pub told: Vec<u8>,
     /// This descriptor is close-on-exec, and must outlive the loader's exec.
     pub keep: Option<i32>,
+    /// The thread has the tracer's root directory, in the same mount namespace.
+    pub same_root: bool,
 }
 
 /// The loader.
@@ -62,6 +68,8 @@ pub struct Image<'a> {
 /// What a thread has been made to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
+    /// Execute the file by its path in `/proc`.
+    Path,
     /// Have a descriptor of the tracer.
     Pidfd,
     /// Take the loader's from there.
@@ -86,7 +94,8 @@ struct Serving {
     /// Address of an empty string in the thread's memory.
     empty: u64,
     raw: RawCall,
-    mask: u64,
+    /// Its signal mask, if that was changed.
+    mask: Option<u64>,
     served: Served,
     stage: Stage,
     /// The loader, and the tracer; -1 where there is none.
@@ -108,6 +117,8 @@ struct Loader<'a> {
     file: BorrowedFd<'a>,
     stat: Stat,
     tracer: i32,
+    /// Its path, and how it gets to a thread.
+    behind: Option<Behind>,
     /// Flags for `memfd_create(2)` that this kernel knows.
     file_flags: u64,
 }
@@ -132,7 +143,8 @@ impl Tracer {
         let made = spawn::Loader::new(image.bytes)?;
         let file = made.as_fd();
         let stat = rustix::fs::fstat(file).map_err(crate::ffi::errno)?;
-        let loader = Loader { image, file, stat, tracer: thread::getpid(), file_flags };
+        let behind = Behind::new(file.as_raw_fd());
+        let loader = Loader { image, file, stat, tracer: thread::getpid(), behind, file_flags };
         let under_way = BTreeMap::new();
         let mut server = Server { loader: &loader, decide, can_take: true, under_way };
         loop {
@@ -205,21 +217,29 @@ impl Server<'_> {
         let Some((path, empty)) = raw.path(tid) else { return Ok(Resume::Cont) };
         let asked = Asked { tid, dir: raw.dir, flags: raw.flags, path };
         let Some(served) = (self.decide)(&asked) else { return Ok(Resume::Cont) };
-        let mask = tracer::signal_mask_of(tid)?;
         let place = Place::new(tid, &info)?;
-        tracer::set_signal_mask_of(tid, u64::MAX)?;
+        let path = self.path_for(tid, &place, &served);
         tracer::set_options(tid, OPTIONS | EXEC_OPTION)?;
-        let (stage, name, args) = match self.can_take {
-            true => (Stage::Pidfd, Name::PidfdOpen, [self.loader.tracer as u64, 0, 0, 0, 0]),
-            false => {
-                let args = [empty, self.loader.file_flags, 0, 0, 0];
-                (Stage::File, Name::MemfdCreate, args)
+        let stage = if path.is_some() { Stage::Path } else { Stage::Pidfd };
+        let mut serving =
+            Serving { place, empty, raw, mask: None, served, stage, file: -1, pidfd: -1 };
+        match path {
+            Some(path) => place.instead(Name::Execveat, [AT_FDCWD, path, raw.argv, raw.envp, 0])?,
+            None => {
+                let (name, args) = serving.first(tid, self.loader, self.can_take)?;
+                place.instead(name, args)?;
             }
-        };
-        place.instead(name, args)?;
-        let serving = Serving { place, empty, raw, mask, served, stage, file: -1, pidfd: -1 };
+        }
         self.under_way.insert(tid, serving);
         Ok(Resume::Syscall)
+    }
+
+    /// The address of the loader's path in a thread's memory, if that is likely to lead there.
+    fn path_for(&self, tid: i32, place: &Place, served: &Served) -> Option<u64> {
+        if !served.same_root || served.keep.is_some() || !place.is_native() {
+            return None;
+        }
+        self.loader.behind.as_ref()?.put(tid)
     }
 
     /// A thread is at the beginning or the end of a call that it was made to make.
@@ -232,6 +252,12 @@ impl Server<'_> {
         let result = info.left().unwrap_or(-1);
         // Not only this one is forbidden to.
         self.can_take &= result >= 0 || !matches!(serving.stage, Stage::Pidfd | Stage::Take);
+        if serving.stage == Stage::Path {
+            // It may not look there, or has no room for the loader.
+            let (name, args) = serving.first(tid, self.loader, self.can_take)?;
+            serving.place.then(name, args)?;
+            return Ok(self.way_on(tid));
+        }
         serving.left(tid, result, self.loader)?;
         Ok(self.way_on(tid))
     }
@@ -241,7 +267,7 @@ impl Server<'_> {
         let former = tracer::event_message(tid)? as i32;
         if let Some(serving) = self.under_way.remove(&former) {
             tracer::write_memory(tid, self.loader.image.told_at, &serving.served.told)?;
-            tracer::set_signal_mask_of(tid, serving.mask)?;
+            serving.unmask(tid)?;
         }
         // Its leader, whose place it has taken, is gone.
         self.under_way.remove(&tid);
@@ -250,6 +276,31 @@ impl Server<'_> {
 }
 
 impl Serving {
+    /// The first of several calls: signals wait from here on.
+    fn first(
+        &mut self,
+        tid: i32,
+        loader: &Loader<'_>,
+        can_take: bool,
+    ) -> Result<(Name, [u64; 5]), Errno> {
+        self.mask = Some(tracer::signal_mask_of(tid)?);
+        tracer::set_signal_mask_of(tid, u64::MAX)?;
+        Ok(match can_take {
+            true => {
+                self.stage = Stage::Pidfd;
+                (Name::PidfdOpen, [loader.tracer as u64, 0, 0, 0, 0])
+            }
+            false => {
+                self.stage = Stage::File;
+                (Name::MemfdCreate, [self.empty, loader.file_flags, 0, 0, 0])
+            }
+        })
+    }
+
+    fn unmask(&self, tid: i32) -> Result<(), Errno> {
+        self.mask.map_or(Ok(()), |mask| tracer::set_signal_mask_of(tid, mask))
+    }
+
     /// The next step, after one is done.
     fn left(&mut self, tid: i32, result: i64, loader: &Loader<'_>) -> Result<(), Errno> {
         match self.stage {
@@ -281,7 +332,7 @@ impl Serving {
                 Some(fd) => self.flag(Stage::Unkeep, fd, FD_CLOEXEC),
                 None => self.close(tid),
             },
-            Stage::Keep | Stage::Unkeep | Stage::Close => self.close(tid),
+            Stage::Keep | Stage::Unkeep | Stage::Close | Stage::Path => self.close(tid),
             Stage::Own => self.give_up(tid),
         }
     }
@@ -331,7 +382,7 @@ impl Serving {
     /// The exec is the kernel's after all.
     fn give_up(&mut self, tid: i32) -> Result<(), Errno> {
         self.stage = Stage::Own;
-        tracer::set_signal_mask_of(tid, self.mask)?;
+        self.unmask(tid)?;
         tracer::set_options(tid, OPTIONS & !EXEC_OPTION)?;
         self.place.back()
     }
@@ -365,10 +416,4 @@ pub fn is_cloexec_of(tid: i32, fd: i32) -> Option<bool> {
     let line = text.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(b"flags:"))?;
     let flags = core::str::from_utf8(line).ok()?.trim();
     Some(u32::from_str_radix(flags, 8).ok()? & O_CLOEXEC != 0)
-}
-
-/// A line of a thread's `/proc/TID/status`.
-#[must_use]
-pub fn status_of(tid: i32, name: &str) -> Option<Vec<u8>> {
-    call::status_line(tid, name)
 }
