@@ -54,14 +54,16 @@ unsafe fn start(
     let Some(_arena) = Arena::enter() else { return libc::ENOMEM };
     // SAFETY: null, or the caller's string.
     let Some(name) = (unsafe { string(path) }) else { return libc::EFAULT };
-    let tried = match search {
+    let found = match search {
         true => candidates(name.to_bytes(), search_path()),
-        false => Ok(vec![name.to_bytes().to_vec()]),
+        false => Ok(Vec::new()),
     };
-    let tried: Vec<CString> = match tried {
-        Ok(tried) => tried.into_iter().filter_map(|p| CString::new(p).ok()).collect(),
-        Err(errno) => return errno.0.into(),
-    };
+    // An empty name is judged by the child, after attributes and actions.
+    let found = found.unwrap_or_default().into_iter().filter_map(|p| CString::new(p).ok());
+    let mut tried: Vec<CString> = found.collect();
+    if tried.is_empty() {
+        tried.push(name.into());
+    }
     // SAFETY: the caller's structure.
     let Some((mut steps, mask)) = (unsafe { of_attributes(attributes) }) else {
         return libc::EINVAL;
