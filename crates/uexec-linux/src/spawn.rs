@@ -8,6 +8,7 @@
 //!
 //! Never allocates, locks or calls a C library in the child.
 
+mod apart;
 mod child;
 mod loader;
 mod steps;
@@ -17,7 +18,7 @@ use alloc::vec::Vec;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::fd::{AsRawFd, FromRawFd, OwnedFd};
 use uexec_core::Errno;
 use uexec_core::clone::{CloneArgs, CloneFacts, CloneFlags, Entry, SIGCHLD, decide};
 use uexec_core::lookup::{SHELL, Search};
@@ -128,12 +129,11 @@ impl Spawn<'_> {
         let fail = |call| move |e| Failure::Call(call, errno(e));
         let (reports, report) =
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(fail("pipe2"))?;
-        // Above all that the steps change.
-        let floor = self.steps.iter().map(Step::highest_changed).max().unwrap_or(-1) + 1;
-        let report = above(report, floor).map_err(|e| Failure::Call("fcntl", e))?;
+        let fcntl = |e| Failure::Call("fcntl", e);
+        let reports = apart::away(self.steps, reports).map_err(fcntl)?;
+        let report = apart::away(self.steps, report).map_err(fcntl)?;
         let own = self.loader.map(Loader::as_fd);
-        let moved = own.filter(|fd| fd.as_raw_fd() < floor).map(|fd| dup_above(fd, floor));
-        let moved = moved.transpose().map_err(|e| Failure::Call("fcntl", e))?;
+        let moved = own.map(|fd| apart::copy(self.steps, fd)).transpose().map_err(fcntl)?.flatten();
         let loader = moved.as_ref().map(rustix::fd::AsFd::as_fd).or(own);
 
         let words = loader::Words::new(report.as_raw_fd());
@@ -150,6 +150,16 @@ impl Spawn<'_> {
             envp: &envp,
             loader: loader.as_ref().map_or(-1, AsRawFd::as_raw_fd),
             report: report.as_raw_fd(),
+            lowest: [
+                Some(reports.as_raw_fd()),
+                Some(report.as_raw_fd()),
+                own.map(|fd| fd.as_raw_fd()),
+            ]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(i32::MAX),
+            hidden: moved.as_ref().and(own).as_ref().map_or(-1, AsRawFd::as_raw_fd),
             mask: AtomicU64::new(0),
             reset_handlers: AtomicU64::new(0),
         };
@@ -229,20 +239,6 @@ fn make(args: &CloneArgs, job: &Job<'_>) -> Result<i32, Errno> {
         // It has called `main` instead.
         Created::Child => Err(Errno::ENOSYS),
     }
-}
-
-/// Moves a descriptor of ours to a number of at least `floor`.
-fn above(fd: OwnedFd, floor: i32) -> Result<OwnedFd, Errno> {
-    if fd.as_raw_fd() >= floor {
-        return Ok(fd);
-    }
-    dup_above(rustix::fd::AsFd::as_fd(&fd), floor)
-}
-
-fn dup_above(fd: BorrowedFd<'_>, floor: i32) -> Result<OwnedFd, Errno> {
-    let copy = sys::dup_above(fd.as_raw_fd(), floor)?;
-    // SAFETY: new, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
 /// Waits for a child that has failed, so that it does not stay a zombie.

@@ -98,7 +98,7 @@ fn spawns_of_all_kinds_are_as_before() {
     let said = |name: &str, default: &str| std::env::var(name).unwrap_or(default.into());
     let (rounds, seed) = (said("UEXEC_SPAWNS", "300"), said("UEXEC_SEED", "1"));
     let run = |library: Option<PathBuf>| {
-        for name in ["report", "made"] {
+        for name in ["report", "report.made"] {
             let _ = std::fs::remove_file(dir.path().join(name));
         }
         dir.file("report", "", 0o666);

@@ -48,6 +48,10 @@ pub(super) struct Job<'a> {
     /// -1 for the kernel's way.
     pub(super) loader: i32,
     pub(super) report: i32,
+    /// The lowest descriptor that is not the caller's.
+    pub(super) lowest: i32,
+    /// One that a step names and that is not the caller's; -1 for none.
+    pub(super) hidden: i32,
     /// The caller's signal mask.
     pub(super) mask: AtomicU64,
     /// Whether the kernel has not reset handlers.
@@ -72,6 +76,9 @@ fn run(job: &Job<'_>) -> (Errno, u32) {
         let handled = |s: &u64| ffi::signal_handler(*s).is_ok_and(|h| h > 1);
         sys::default_signals((1..=64).filter(handled).fold(0, |set, s| set | 1 << (s - 1)));
     }
+    if job.hidden >= 0 {
+        sys::close(job.hidden);
+    }
     let mut masked = false;
     for (step, number) in job.steps.iter().zip(0..) {
         masked |= matches!(step, Step::SignalMask(_));
@@ -79,6 +86,10 @@ fn run(job: &Job<'_>) -> (Errno, u32) {
             Step::CloseFrom(from) => {
                 close_from(from, job);
                 Ok(())
+            }
+            // `open(2)` would have taken a lower number, and the copy is inherited.
+            Step::Open { to, .. } if job.lowest < to => {
+                step.run().and_then(|()| sys::set_cloexec(to, false))
             }
             _ => step.run(),
         };
