@@ -127,16 +127,26 @@ impl Spawn<'_> {
     /// One child, for the first candidate from `from` on that can be executed.
     fn once(&self, from: usize) -> Result<Spawned, Failure> {
         let fail = |call| move |e| Failure::Call(call, errno(e));
-        let (reports, report) =
-            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(fail("pipe2"))?;
+        let pipe = match rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC) {
+            Ok(ends) => Some(ends),
+            // The kernel's own exec does without: the caller is stopped until then.
+            Err(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) if self.loader.is_none() => {
+                None
+            }
+            Err(e) => return Err(fail("pipe2")(e)),
+        };
+        let (reports, report) = pipe.unzip();
         let fcntl = |e| Failure::Call("fcntl", e);
-        let reports = apart::away(self.steps, reports).map_err(fcntl)?;
-        let report = apart::away(self.steps, report).map_err(fcntl)?;
+        let away = |fd: Option<OwnedFd>| {
+            fd.map(|fd| apart::away(self.steps, fd)).transpose().map_err(fcntl)
+        };
+        let (reports, report) = (away(reports)?, away(report)?);
+        let number = |fd: &OwnedFd| fd.as_raw_fd();
         let own = self.loader.map(Loader::as_fd);
         let moved = own.map(|fd| apart::copy(self.steps, fd)).transpose().map_err(fcntl)?.flatten();
         let loader = moved.as_ref().map(rustix::fd::AsFd::as_fd).or(own);
 
-        let words = loader::Words::new(report.as_raw_fd());
+        let words = loader::Words::new(report.as_ref().map_or(-1, number));
         let argv = words.argv(self.argv);
         let envp: Vec<u64> = self.envp.iter().map(|s| s.as_ptr() as u64).chain([0]).collect();
         let job = Job {
@@ -149,10 +159,11 @@ impl Spawn<'_> {
             program_path: loader::PROGRAM_PATH,
             envp: &envp,
             loader: loader.as_ref().map_or(-1, AsRawFd::as_raw_fd),
-            report: report.as_raw_fd(),
+            report: report.as_ref().map_or(-1, number),
+            said: AtomicU64::new(0),
             lowest: [
-                Some(reports.as_raw_fd()),
-                Some(report.as_raw_fd()),
+                reports.as_ref().map(number),
+                report.as_ref().map(number),
                 own.map(|fd| fd.as_raw_fd()),
             ]
             .into_iter()
@@ -168,8 +179,17 @@ impl Spawn<'_> {
         let (pid, pidfd) = self.child(&job, stack.as_mut_ptr())?;
         drop(report);
         let mut said = [0u8; 8];
-        let n = rustix::io::retry_on_intr(|| rustix::io::read(&reports, &mut said));
-        if n != Ok(said.len()) {
+        let failed = match &reports {
+            Some(reports) => {
+                let n = rustix::io::retry_on_intr(|| rustix::io::read(reports, &mut said));
+                n == Ok(said.len())
+            }
+            None => {
+                said = job.said.load(Ordering::Relaxed).to_ne_bytes();
+                said != [0; 8]
+            }
+        };
+        if !failed {
             // The end: the point of no return is passed, or the child was killed, which its parent
             // will see.
             return Ok(Spawned { pid, pidfd });
@@ -188,6 +208,7 @@ impl Spawn<'_> {
         let mut pidfd = -1i32;
         let mut flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_CLEAR_SIGHAND;
         flags.set(CloneFlags::CLONE_PIDFD, self.pidfd);
+        flags.set(CloneFlags::CLONE_VFORK, job.report < 0);
         let args = CloneArgs {
             pidfd: (&raw mut pidfd) as u64,
             exit_signal: SIGCHLD as u64,

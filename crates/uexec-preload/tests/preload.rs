@@ -128,6 +128,25 @@ fn spawns_of_all_kinds_are_as_before() {
     assert_eq!(without(&report).len(), without(&expected_report).len());
 }
 
+/// Modes of `popen(3)`, streams closed by `fclose(3)`, signals of `system(3)`, threads that are
+/// cancelled, and no descriptor left.
+#[test]
+fn regression_shells_in_odd_states_are_as_before() {
+    let Some(prefix) = prefix() else { return };
+    let dir = Scratch::new("preload-shells");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c/shells.c");
+    let program = dir.compile(&source, "shells", &["-ldl"]);
+    let [mut plain, ours] = both(prefix, &|| Command::new(&program));
+    // The one difference, see the README.
+    let text = String::from_utf8_lossy(&plain.stdout);
+    plain.stdout = text.replace("system: cancelled", "system: said 0").into_bytes();
+    assert_same("shells", [plain, ours]);
+    let mut command = Command::new(&program);
+    let output = command.arg("pidfd").env("LD_PRELOAD", library(prefix)).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said, "spawned 0 1 0 3\nspawned 0 0\nmissing 2\n", "{output:?}");
+}
+
 /// A thousand commands of a shell: programs found in PATH, pipes, substitutions, scripts with and
 /// without a first line, what is missing, what is refused.
 fn session(dir: &Scratch) -> String {
