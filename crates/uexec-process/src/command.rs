@@ -11,6 +11,7 @@ use std::process::{ExitStatus, Output};
 
 use uexec_core::ExecError;
 
+use crate::environ::environ;
 use crate::error::SpawnError;
 use crate::{Child, Formats, Stdio, start};
 
@@ -34,7 +35,7 @@ pub(crate) type Closure = Box<dyn FnMut() -> io::Result<()> + Send + Sync + 'sta
 /// parent of gigabytes as from a small one. With [`pre_exec`](Command::pre_exec) it is a copy of
 /// this process, as with std: the closures may then do what they like with their memory.
 ///
-/// As with std, the child's signal mask is empty and `SIGPIPE` has its default action.
+/// As with std, the child has this thread's signal mask, and `SIGPIPE` has its default action.
 ///
 /// # Which program it is
 /// A name without a slash is looked for in the `PATH` that the child has, as with std. What the
@@ -326,16 +327,24 @@ impl Command {
         self.args.iter().map(CString::as_c_str).collect()
     }
 
-    /// The child's environment, `NAME=value`.
+    /// The child's environment. As with std: this process's as it is, unless something of it is
+    /// changed; then sorted, the last of several values, and nothing without a name.
     pub(crate) fn environment(&self) -> Result<Vec<CString>, SpawnError> {
-        let mut vars: Vec<(OsString, OsString)> = Vec::new();
-        if !self.env_cleared {
-            vars.extend(std::env::vars_os().filter(|(k, _)| !self.env.contains_key(k)));
-        }
-        let set = self.env.iter().filter_map(|(k, v)| Some((k.clone(), v.clone()?)));
-        vars.extend(set);
         if self.nul {
             return Err(SpawnError::nul());
+        }
+        if !self.env_cleared && self.env.is_empty() {
+            return Ok(environ());
+        }
+        let mut vars: BTreeMap<OsString, OsString> = BTreeMap::new();
+        if !self.env_cleared {
+            vars.extend(std::env::vars_os());
+        }
+        for (key, value) in &self.env {
+            match value {
+                Some(value) => vars.insert(key.clone(), value.clone()),
+                None => vars.remove(key),
+            };
         }
         vars.into_iter()
             .map(|(key, value)| {
@@ -347,14 +356,13 @@ impl Command {
             .collect()
     }
 
-    /// The `PATH` of the child: its own, or this process's.
-    pub(crate) fn search_path(&self) -> Option<Vec<u8>> {
-        let own = self.env.get(OsStr::new("PATH"));
-        match (own, self.env_cleared) {
-            (Some(set), _) => set.clone().map(OsString::into_vec),
-            (None, true) => None,
-            (None, false) => std::env::var_os("PATH").map(OsString::into_vec),
+    /// Where the program is looked for: as `execvp(3)` does, in the environment that the program is
+    /// given, or as `posix_spawnp(3)` does, in this process's, which has the same `PATH` then.
+    pub(crate) fn search_path(&self, envp: &[CString], by_execvp: bool) -> Option<Vec<u8>> {
+        if !by_execvp {
+            return std::env::var_os("PATH").map(OsString::into_vec);
         }
+        envp.iter().find_map(|var| var.to_bytes().strip_prefix(b"PATH=")).map(<[u8]>::to_vec)
     }
 
     /// Whether std would start this by `execvp(3)` in a child rather than by `posix_spawnp(3)`.
@@ -396,9 +404,10 @@ impl fmt::Debug for Command {
             }
         }
         if self.args.first() != Some(&self.program) {
-            write!(f, "[{:?}] ", self.program)?;
+            write!(f, "[{:?}] ", self.get_program())?;
         }
         for (i, arg) in self.args.iter().enumerate() {
+            let arg = OsStr::from_bytes(arg.to_bytes());
             write!(f, "{}{arg:?}", if i == 0 { "" } else { " " })?;
         }
         Ok(())

@@ -139,7 +139,8 @@ impl std::error::Error for SpawnError {}
 /// Why this process could not execute the program; `None` if it could.
 pub(crate) fn explain(command: &Command) -> Option<ExecError> {
     use std::os::unix::ffi::OsStrExt;
-    let path = command.search_path();
+    let envp = command.environment().ok()?;
+    let path = command.search_path(&envp, command.by_execvp());
     let program = command.program().to_bytes();
     let tried = match candidates(program, path.as_deref()) {
         Ok(tried) => tried,
@@ -154,8 +155,7 @@ pub(crate) fn explain(command: &Command) -> Option<ExecError> {
             None => candidate,
         };
         let argv = command.argv().iter().map(|a| a.to_bytes().to_vec()).collect();
-        let envp = command.environment().ok()?;
-        let envp = envp.into_iter().map(std::ffi::CString::into_bytes).collect();
+        let envp = envp.iter().map(|var| var.to_bytes().to_vec()).collect();
         let exec = Exec { path, argv, envp, ..Exec::default() };
         match plan(exec, &mut Host::new(), &command.formats.registry()) {
             Ok(_) => return None,

@@ -13,7 +13,7 @@
 //! and `EACCES`, and fail with `EACCES` if they have met it (ERR-71). They run a file that is no
 //! program by `/bin/sh` (ERR-70); the others never do.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 
@@ -22,6 +22,7 @@ use uexec_core::world::At;
 use uexec_core::{Errno, Exec, ExecError, flags};
 
 use crate::Formats;
+use crate::environ::environ;
 use crate::replace::replace;
 
 /// `AT_FDCWD` of `openat(2)`.
@@ -147,6 +148,6 @@ pub(crate) fn words(words: &[&CStr]) -> Vec<Vec<u8>> {
 }
 
 /// This process's environment.
-pub(crate) fn environment() -> Vec<Vec<u8>> {
-    std::env::vars_os().map(|(k, v)| [k.as_bytes(), b"=", v.as_bytes()].concat()).collect()
+fn environment() -> Vec<Vec<u8>> {
+    environ().into_iter().map(CString::into_bytes).collect()
 }

@@ -1,8 +1,11 @@
 //! Which formats a program may have. Decides nothing.
 
+use std::ptr::null_mut;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
-use uexec_core::{ALL_FORMATS, KERNEL_FORMATS, Registry};
+use uexec_core::{ALL_FORMATS, Errno, KERNEL_FORMATS, Registry};
 use uexec_linux::spawn::Loader;
 use uexec_linux::{Host, Known};
 use uexec_loader::config::Config;
@@ -49,16 +52,38 @@ impl Formats {
 }
 
 /// The loader that this process's children execute: made when it is first asked for, then kept open
-/// (close-on-exec).
+/// (close-on-exec); made again when somebody has closed it.
 ///
 /// # Errors
 /// Those of `memfd_create(2)` and `write(2)`.
 pub fn loader(formats: Formats) -> Result<&'static Loader, SpawnError> {
-    static MADE: [OnceLock<Loader>; 2] = [const { OnceLock::new() }; 2];
+    static MADE: [AtomicPtr<Loader>; 2] = [const { AtomicPtr::new(null_mut()) }; 2];
     let made = &MADE[usize::from(formats == Formats::All)];
-    if let Some(loader) = made.get() {
+    let old = made.load(Acquire);
+    if let Some(loader) = leaked(old).filter(|loader| loader.is_intact()) {
         return Ok(loader);
     }
     let new = Loader::new(formats.image()).map_err(|e| SpawnError::call("memfd_create", e))?;
-    Ok(made.get_or_init(|| new))
+    let new = Box::into_raw(Box::new(new));
+    match made.compare_exchange(old, new, AcqRel, Acquire) {
+        // The old one is not closed: its number is somebody else's by now.
+        Ok(_) => leaked(new),
+        Err(others) => {
+            drop_loader(new);
+            leaked(others)
+        }
+    }
+    .ok_or_else(|| SpawnError::call("memfd_create", Errno::ENOMEM))
+}
+
+#[allow(unsafe_code, reason = "what is stored is never freed")]
+fn leaked(at: *mut Loader) -> Option<&'static Loader> {
+    // SAFETY: null, or from a box that `loader` has given away for good.
+    unsafe { at.as_ref() }
+}
+
+#[allow(unsafe_code, reason = "nobody else has seen it")]
+fn drop_loader(new: *mut Loader) {
+    // SAFETY: from a box, and not stored.
+    drop(unsafe { Box::from_raw(new) });
 }

@@ -4,6 +4,7 @@
 mod child;
 mod command;
 mod copy;
+mod environ;
 mod error;
 mod family;
 mod formats;

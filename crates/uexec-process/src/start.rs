@@ -55,7 +55,6 @@ impl Parts {
         steps.extend(command.cwd.as_deref().map(Step::Chdir));
         steps.extend(command.process_group.map(Step::ProcessGroup));
         steps.push(Step::DefaultSignals(1 << (SIGPIPE - 1)));
-        steps.push(Step::SignalMask(0));
         steps
     }
 
@@ -94,9 +93,10 @@ pub(crate) fn spawn(
 /// A child that shares this memory until its exec.
 #[allow(unsafe_code, reason = "the child's descriptors are not this process's")]
 fn shared(command: &Command, envp: &[CString], parts: &Parts) -> Result<Spawned, SpawnError> {
-    let path = command.search_path();
-    let tried = candidates(command.program().to_bytes(), path.as_deref())
-        .map_err(|errno| SpawnError::exec(command, errno))?;
+    let path = command.search_path(envp, command.by_execvp());
+    let name = command.program().to_bytes();
+    // What cannot be found is still only said after the steps.
+    let tried = candidates(name, path.as_deref()).unwrap_or_else(|_| vec![name.to_vec()]);
     let tried: Result<Vec<_>, _> = tried.into_iter().map(CString::new).collect();
     let tried = tried.map_err(|_| SpawnError::nul())?;
     let steps = parts.steps(command);
@@ -130,8 +130,8 @@ fn copied(
     closures: &mut [crate::command::Closure],
 ) -> Result<Spawned, SpawnError> {
     let steps = parts.steps(command);
+    let path = command.search_path(envp, true);
     let envp: Vec<&CStr> = envp.iter().map(CString::as_c_str).collect();
-    let path = command.search_path();
     let become_it = || {
         crate::family::search(
             command.program(),
@@ -164,12 +164,15 @@ pub(crate) fn exec(command: &mut Command) -> SpawnError {
     let mut closures = std::mem::take(&mut command.closures);
     let steps = parts.steps(command);
     let done = copy::set_up(&steps, &mut closures);
+    // As with std, who tries again has them again.
+    command.closures = closures;
+    let steps = parts.steps(command);
     let name = |i| steps.get(i).map_or("pre_exec", Step::name);
     if let Err((i, errno)) = done {
         return SpawnError::call(name(i), errno);
     }
+    let path = command.search_path(&envp, true);
     let envp: Vec<&CStr> = envp.iter().map(CString::as_c_str).collect();
-    let path = command.search_path();
     let envp = crate::family::words(&envp);
     let (program, argv) = (command.program(), command.argv());
     crate::family::search(program, &argv, envp, path.as_deref(), command.formats).into()

@@ -384,6 +384,48 @@ fn pidfd_is_of_the_child() {
     plain.wait().unwrap();
 }
 
+/// Daemons close what they do not know, and open other files under those numbers; the loader's
+/// descriptor was taken for granted.
+#[test]
+fn regression_somebody_closes_everything() {
+    in_fork_checked(&|| {
+        let start = || uexec_process::Command::new("true").status();
+        assert!(start().unwrap().success());
+        // SAFETY: what this process of the test's has open is not used any more.
+        unsafe { libc::close_range(3, u32::MAX, 0) };
+        assert!(start().unwrap().success());
+        // SAFETY: likewise.
+        unsafe { libc::close_range(3, u32::MAX, 0) };
+        let other: Vec<File> = (0..4).map(|_| File::open("/bin/false").unwrap()).collect();
+        assert!(start().unwrap().success());
+        assert!(other.iter().all(|file| file.metadata().is_ok()), "somebody's file was closed");
+    });
+}
+
+/// What one thread opens for its child does not get into another's.
+#[test]
+fn children_of_threads_have_only_their_own() {
+    let list = "ls -l /proc/self/fd | grep -c pipe:";
+    // Which this process may have been given some of, too.
+    let alone = std::process::Command::new("sh").args(["-c", list]).output().unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for i in 0..25 {
+                    let mut command = uexec_process::Command::new("sh");
+                    command.args(["-c", list]).stdin(uexec_process::Stdio::null());
+                    if i % 5 == 0 {
+                        // SAFETY: does nothing.
+                        unsafe { command.pre_exec(|| Ok(())) };
+                    }
+                    let output = command.output().unwrap();
+                    assert_eq!(output, alone, "{i}");
+                }
+            });
+        }
+    });
+}
+
 /// std has this behind a feature that is not stable.
 #[test]
 fn groups_are_set() {

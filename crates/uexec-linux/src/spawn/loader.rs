@@ -14,7 +14,11 @@ use crate::ffi::errno;
 
 /// The loader, open and close-on-exec.
 #[derive(Debug)]
-pub struct Loader(OwnedFd);
+pub struct Loader {
+    fd: OwnedFd,
+    /// Device and number of the file.
+    file: (u64, u64),
+}
 
 impl Loader {
     /// Puts the image of the loader's program into a file in memory.
@@ -34,13 +38,21 @@ impl Loader {
         use rustix::fs::SealFlags;
         let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
         rustix::fs::fcntl_add_seals(&fd, seals).map_err(errno)?;
-        Ok(Loader(fd))
+        let stat = rustix::fs::fstat(&fd).map_err(errno)?;
+        Ok(Loader { fd, file: (stat.st_dev, stat.st_ino) })
+    }
+
+    /// Whether the descriptor is still the loader's: a program may close what it does not know, as
+    /// daemons do, and open something else under that number.
+    #[must_use]
+    pub fn is_intact(&self) -> bool {
+        rustix::fs::fstat(&self.fd).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == self.file)
     }
 
     /// The open file.
     #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
