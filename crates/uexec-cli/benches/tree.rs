@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench -p uexec --bench tree            7 rounds of 1,000 execs each, and a build
 //! cargo bench -p uexec --bench tree -- 20      more
+//! cargo bench -p uexec --bench tree -- /dir    make there, in place of twenty files that do nothing
 //! ```
 //!
 //! Printed are the least and the median of microseconds for one start and end of `/bin/true` by a

@@ -31,7 +31,7 @@ use uexec_core::Errno;
 pub use event::{Call, Ended, Event, Image, Usage, What};
 pub use pages::Given;
 pub use rights::{Rights, Standing, Taken};
-pub use serve::{Asked, Image as Loader, Served, is_cloexec_of};
+pub use serve::{Asked, Image as Loader, Served, Trouble, is_cloexec_of};
 pub use start::{Role, Watch, command, start};
 
 use crate::ffi::tracer::{self, Report, Resume, Whom};

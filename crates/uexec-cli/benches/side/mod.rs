@@ -41,16 +41,19 @@ impl Side {
         self.ways.push(Way { name, before, starts: Vec::new(), build: Vec::new() });
     }
 
-    /// Measures; the first argument may say in how many rounds.
+    /// Measures. Of the arguments a number says in how many rounds, and a directory what is built
+    /// by `make`.
     pub(crate) fn measure(mut self, starts: &[&str], count: f64) {
-        let rounds = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(7);
+        let args: Vec<String> = std::env::args().skip(1).collect();
+        let rounds = args.iter().find_map(|a| a.parse().ok()).unwrap_or(7);
+        let given = args.iter().find(|a| Path::new(a).is_dir());
         let builds = installed("make") && installed("cc");
-        if builds {
-            project(&self.dir);
-        } else {
+        if !builds {
             println!("a build: skipped, no make or cc");
+        } else if given.is_none() {
+            project(&self.dir);
         }
-        let dir = self.dir.to_str().unwrap();
+        let dir = given.map_or(self.dir.to_str().unwrap(), String::as_str);
         for _ in 0..rounds {
             for way in &mut self.ways {
                 way.starts.push(time(&way.before, starts) * 1e6 / count);

@@ -8,14 +8,14 @@ use rustix::fs::{Mode, OFlags};
 use uexec_core::binfmt::misc::Misc;
 use uexec_core::world::{At, Role, World};
 use uexec_core::{ALL_FORMATS, Exec, Plan, Privileges, flags, plan};
-use uexec_linux::tree::{Asked, Loader, Rights, Served, Standing, Tracer, is_cloexec_of};
+use uexec_linux::tree::{Asked, Loader, Rights, Served, Standing, Tracer, Trouble, is_cloexec_of};
 use uexec_linux::{Host, Known};
 use uexec_loader::config::{Call, Config};
 
 use super::aside::{dir_of, exec_of, identity};
+use crate::OWN_FAILURE;
 use crate::binfmt::table;
 use crate::run::Interps;
-use crate::{OWN_FAILURE, report};
 
 /// What is served: other dynamic loaders, and rules.
 pub(super) struct Wishes {
@@ -71,12 +71,20 @@ pub(super) fn serve(tracer: Tracer, wishes: Wishes) -> u8 {
     let image = wishes.image.clone();
     let loader = Loader { bytes: &image, told_at: wishes.call_at };
     let Some(mut judge) = Judge::new(wishes) else { return OWN_FAILURE };
-    match tracer.serve(loader, &mut |asked| judge.judge(asked)) {
+    match tracer.serve(loader, &mut |asked| judge.judge(asked), &mut tell) {
         Ok(()) => 0,
-        Err(error) => {
-            report::say(format_args!("run --tree: {error}"));
-            OWN_FAILURE
-        }
+        Err(_) => OWN_FAILURE,
+    }
+}
+
+/// Says so where the process itself would.
+fn tell(Trouble { tid, errno, killed }: &Trouble) {
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let place = format!("/proc/{tid}/fd/2");
+    if let Ok(there) = rustix::fs::open(place, flags | OFlags::CLOEXEC, Mode::empty()) {
+        let becomes = if *killed { "is lost, and killed" } else { "executes as by the kernel" };
+        let line = format!("uexec: run --tree: process {tid} {becomes}: {errno}\n");
+        let _ = rustix::io::write(there, line.as_bytes());
     }
 }
 

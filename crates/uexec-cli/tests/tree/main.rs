@@ -12,6 +12,7 @@ mod kit;
 mod privilege;
 mod rights;
 mod rules;
+mod storm;
 mod work;
 
 pub(crate) use kit::*;

@@ -19,6 +19,8 @@ mod privilege;
 mod rights;
 #[path = "../tree/rules.rs"]
 mod rules;
+#[path = "../tree/storm.rs"]
+mod storm;
 #[path = "../tree/work.rs"]
 mod work;
 

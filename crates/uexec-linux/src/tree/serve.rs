@@ -9,7 +9,7 @@
 //! that; meanwhile its signals wait, as those of a thread in an exec do. What is to be loaded is
 //! written to the loader's memory before it runs. Nothing that a program uses of its own memory is
 //! changed, which a `vfork(2)` child has in common with its parent. Where anything of this fails, the
-//! exec is the kernel's.
+//! exec is the kernel's; a process that can be neither led on nor back is killed, and no other suffers.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -31,6 +31,8 @@ use crate::spawn;
 const EXEC_OPTION: u64 = 0x10;
 const FD_CLOEXEC: u64 = 1;
 const AT_FDCWD: u64 = -100i64 as u64;
+/// `PTRACE_EVENT_EXEC`.
+const EXEC: i32 = 4;
 
 /// An exec that is about to happen.
 #[derive(Debug)]
@@ -54,6 +56,17 @@ pub struct Served {
     pub keep: Option<i32>,
     /// The thread has the tracer's root directory, in the same mount namespace.
     pub same_root: bool,
+}
+
+/// Something has gone wrong with a thread, whose exec is the kernel's therefore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The thread.
+    pub tid: i32,
+    /// What the kernel said.
+    pub errno: Errno,
+    /// That was too late: its process is killed.
+    pub killed: bool,
 }
 
 /// The loader.
@@ -106,6 +119,7 @@ struct Serving {
 struct Server<'a> {
     loader: &'a Loader<'a>,
     decide: &'a mut dyn FnMut(&Asked) -> Option<Served>,
+    tell: &'a mut dyn FnMut(&Trouble),
     /// Whether descriptors can be taken from the tracer.
     can_take: bool,
     under_way: BTreeMap<i32, Serving>,
@@ -125,14 +139,16 @@ struct Loader<'a> {
 
 impl Tracer {
     /// Lets the tree run, until all of it has ended. Of each exec `decide` says whether it is
-    /// served; the thread stands still meanwhile.
+    /// served; the thread stands still meanwhile. `tell` hears of each thread that something goes
+    /// wrong with, while that stands still.
     ///
     /// # Errors
-    /// Those of `ptrace(2)` and `waitid(2)`.
+    /// Those of `waitid(2)` and of making the loader.
     pub fn serve(
         self,
         image: Image<'_>,
         decide: &mut dyn FnMut(&Asked) -> Option<Served>,
+        tell: &mut dyn FnMut(&Trouble),
     ) -> Result<(), Errno> {
         const CLOEXEC: u64 = 1;
         const EXEC: u64 = 0x10;
@@ -146,10 +162,10 @@ impl Tracer {
         let behind = Behind::new(file.as_raw_fd());
         let loader = Loader { image, file, stat, tracer: thread::getpid(), behind, file_flags };
         let under_way = BTreeMap::new();
-        let mut server = Server { loader: &loader, decide, can_take: true, under_way };
+        let mut server = Server { loader: &loader, decide, tell, can_take: true, under_way };
         loop {
             match tracer::wait(Whom::TakeAny) {
-                Ok(Some(report)) => server.take(&report)?,
+                Ok(Some(report)) => server.take(&report),
                 Ok(None) => {}
                 Err(Errno::ECHILD) => return Ok(()),
                 Err(error) => return Err(error),
@@ -159,23 +175,31 @@ impl Tracer {
 }
 
 impl Server<'_> {
-    fn take(&mut self, report: &Report) -> Result<(), Errno> {
+    fn take(&mut self, report: &Report) {
         let tid = report.tid;
         if (1..=3).contains(&report.code) {
             self.under_way.remove(&tid);
-            return Ok(());
+            return;
         }
-        match self.stopped(tid, report.status >> 8, report.status & 0xff) {
-            Ok((how, signal)) => tracer::resume(tid, how, signal),
-            // It has been killed: the next report says so.
-            Err(Errno::ESRCH) => Ok(()),
-            Err(error) => Err(error),
+        let event = report.status >> 8;
+        let done = self.stopped(tid, event, report.status & 0xff);
+        match done.and_then(|(how, signal)| tracer::resume(tid, how, signal)) {
+            // That it has been killed is said by the next report.
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(errno) => {
+                // It may be anywhere between its call and the loader's beginning.
+                let halfway = self.under_way.remove(&tid).is_some() || event == EXEC;
+                let killed = halfway || tracer::resume(tid, Resume::Cont, 0).is_err();
+                (self.tell)(&Trouble { tid, errno, killed });
+                if killed {
+                    tracer::kill(tid);
+                }
+            }
         }
     }
 
     /// A stop: how it goes on, and with which signal.
     fn stopped(&mut self, tid: i32, event: i32, signal: i32) -> Result<(Resume, i32), Errno> {
-        const EXEC: i32 = 4;
         const SECCOMP: i32 = 7;
         const STOP: i32 = 128;
         /// `SIGSTOP`, `SIGTSTP`, `SIGTTIN`, `SIGTTOU`.
@@ -219,16 +243,13 @@ impl Server<'_> {
         let Some(served) = (self.decide)(&asked) else { return Ok(Resume::Cont) };
         let place = Place::new(tid, &info)?;
         let path = self.path_for(tid, &place, &served);
-        tracer::set_options(tid, OPTIONS | EXEC_OPTION)?;
         let stage = if path.is_some() { Stage::Path } else { Stage::Pidfd };
         let mut serving =
             Serving { place, empty, raw, mask: None, served, stage, file: -1, pidfd: -1 };
-        match path {
-            Some(path) => place.instead(Name::Execveat, [AT_FDCWD, path, raw.argv, raw.envp, 0])?,
-            None => {
-                let (name, args) = serving.first(tid, self.loader, self.can_take)?;
-                place.instead(name, args)?;
-            }
+        if let Err(errno) = serving.begin(tid, path, self.loader, self.can_take) {
+            let _ = serving.unmask(tid);
+            let _ = tracer::set_options(tid, OPTIONS & !EXEC_OPTION);
+            return Err(errno);
         }
         self.under_way.insert(tid, serving);
         Ok(Resume::Syscall)
@@ -276,6 +297,22 @@ impl Server<'_> {
 }
 
 impl Serving {
+    /// Another call than the thread's own; where that fails it is still that.
+    fn begin(
+        &mut self,
+        tid: i32,
+        path: Option<u64>,
+        loader: &Loader<'_>,
+        can_take: bool,
+    ) -> Result<(), Errno> {
+        tracer::set_options(tid, OPTIONS | EXEC_OPTION)?;
+        let (name, args) = match path {
+            Some(path) => (Name::Execveat, [AT_FDCWD, path, self.raw.argv, self.raw.envp, 0]),
+            None => self.first(tid, loader, can_take)?,
+        };
+        self.place.instead(name, args)
+    }
+
     /// The first of several calls: signals wait from here on.
     fn first(
         &mut self,
