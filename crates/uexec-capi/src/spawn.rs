@@ -102,10 +102,12 @@ unsafe fn spawn(
     if how.is_some_and(|h| h.size != size_of::<uexec_how>() || h.flags & !flag::ALL != 0) {
         return fail("how", Errno::EINVAL);
     }
-    let tried = match search(path) {
-        Ok(tried) => tried.into_iter().filter_map(|p| CString::new(p).ok()).collect::<Vec<_>>(),
-        Err(errno) => return fail("path", errno),
-    };
+    let found = search(path).unwrap_or_default().into_iter().filter_map(|p| CString::new(p).ok());
+    let mut tried: Vec<CString> = found.collect();
+    // An empty name is judged by the child, after its steps.
+    if tried.is_empty() {
+        tried.push(path.into());
+    }
     // SAFETY: the caller's structure, which outlives the call.
     let steps = unsafe { steps(how) };
     // SAFETY: the caller's array.

@@ -8,6 +8,7 @@
 //!
 //! Never allocates, locks or calls a C library in the child.
 
+mod apart;
 mod child;
 mod loader;
 mod steps;
@@ -17,7 +18,7 @@ use alloc::vec::Vec;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::fd::{AsRawFd, FromRawFd, OwnedFd};
 use uexec_core::Errno;
 use uexec_core::clone::{CloneArgs, CloneFacts, CloneFlags, Entry, SIGCHLD, decide};
 use uexec_core::lookup::{SHELL, Search};
@@ -126,17 +127,26 @@ impl Spawn<'_> {
     /// One child, for the first candidate from `from` on that can be executed.
     fn once(&self, from: usize) -> Result<Spawned, Failure> {
         let fail = |call| move |e| Failure::Call(call, errno(e));
-        let (reports, report) =
-            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(fail("pipe2"))?;
-        // Above all that the steps change.
-        let floor = self.steps.iter().map(Step::highest_changed).max().unwrap_or(-1) + 1;
-        let report = above(report, floor).map_err(|e| Failure::Call("fcntl", e))?;
+        let pipe = match rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC) {
+            Ok(ends) => Some(ends),
+            // The kernel's own exec does without: the caller is stopped until then.
+            Err(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) if self.loader.is_none() => {
+                None
+            }
+            Err(e) => return Err(fail("pipe2")(e)),
+        };
+        let (reports, report) = pipe.unzip();
+        let fcntl = |e| Failure::Call("fcntl", e);
+        let away = |fd: Option<OwnedFd>| {
+            fd.map(|fd| apart::away(self.steps, fd)).transpose().map_err(fcntl)
+        };
+        let (reports, report) = (away(reports)?, away(report)?);
+        let number = |fd: &OwnedFd| fd.as_raw_fd();
         let own = self.loader.map(Loader::as_fd);
-        let moved = own.filter(|fd| fd.as_raw_fd() < floor).map(|fd| dup_above(fd, floor));
-        let moved = moved.transpose().map_err(|e| Failure::Call("fcntl", e))?;
+        let moved = own.map(|fd| apart::copy(self.steps, fd)).transpose().map_err(fcntl)?.flatten();
         let loader = moved.as_ref().map(rustix::fd::AsFd::as_fd).or(own);
 
-        let words = loader::Words::new(report.as_raw_fd());
+        let words = loader::Words::new(report.as_ref().map_or(-1, number));
         let argv = words.argv(self.argv);
         let envp: Vec<u64> = self.envp.iter().map(|s| s.as_ptr() as u64).chain([0]).collect();
         let job = Job {
@@ -149,7 +159,18 @@ impl Spawn<'_> {
             program_path: loader::PROGRAM_PATH,
             envp: &envp,
             loader: loader.as_ref().map_or(-1, AsRawFd::as_raw_fd),
-            report: report.as_raw_fd(),
+            report: report.as_ref().map_or(-1, number),
+            said: AtomicU64::new(0),
+            lowest: [
+                reports.as_ref().map(number),
+                report.as_ref().map(number),
+                own.map(|fd| fd.as_raw_fd()),
+            ]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(i32::MAX),
+            hidden: moved.as_ref().and(own).as_ref().map_or(-1, AsRawFd::as_raw_fd),
             mask: AtomicU64::new(0),
             reset_handlers: AtomicU64::new(0),
         };
@@ -158,8 +179,17 @@ impl Spawn<'_> {
         let (pid, pidfd) = self.child(&job, stack.as_mut_ptr())?;
         drop(report);
         let mut said = [0u8; 8];
-        let n = rustix::io::retry_on_intr(|| rustix::io::read(&reports, &mut said));
-        if n != Ok(said.len()) {
+        let failed = match &reports {
+            Some(reports) => {
+                let n = rustix::io::retry_on_intr(|| rustix::io::read(reports, &mut said));
+                n == Ok(said.len())
+            }
+            None => {
+                said = job.said.load(Ordering::Relaxed).to_ne_bytes();
+                said != [0; 8]
+            }
+        };
+        if !failed {
             // The end: the point of no return is passed, or the child was killed, which its parent
             // will see.
             return Ok(Spawned { pid, pidfd });
@@ -178,6 +208,7 @@ impl Spawn<'_> {
         let mut pidfd = -1i32;
         let mut flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_CLEAR_SIGHAND;
         flags.set(CloneFlags::CLONE_PIDFD, self.pidfd);
+        flags.set(CloneFlags::CLONE_VFORK, job.report < 0);
         let args = CloneArgs {
             pidfd: (&raw mut pidfd) as u64,
             exit_signal: SIGCHLD as u64,
@@ -229,20 +260,6 @@ fn make(args: &CloneArgs, job: &Job<'_>) -> Result<i32, Errno> {
         // It has called `main` instead.
         Created::Child => Err(Errno::ENOSYS),
     }
-}
-
-/// Moves a descriptor of ours to a number of at least `floor`.
-fn above(fd: OwnedFd, floor: i32) -> Result<OwnedFd, Errno> {
-    if fd.as_raw_fd() >= floor {
-        return Ok(fd);
-    }
-    dup_above(rustix::fd::AsFd::as_fd(&fd), floor)
-}
-
-fn dup_above(fd: BorrowedFd<'_>, floor: i32) -> Result<OwnedFd, Errno> {
-    let copy = sys::dup_above(fd.as_raw_fd(), floor)?;
-    // SAFETY: new, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
 /// Waits for a child that has failed, so that it does not stay a zombie.

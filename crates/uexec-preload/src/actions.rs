@@ -15,6 +15,13 @@ pub(crate) struct Actions {
     room: usize,
 }
 
+impl Actions {
+    /// Never initialised, but zeroed, which does for libc.
+    const fn is_zeroed(&self) -> bool {
+        self.magic == 0 && self.list.is_null() && self.len == 0 && self.room == 0
+    }
+}
+
 const MAGIC: u64 = 0x7565_7865_6361_6374;
 
 const _: () = assert!(size_of::<Actions>() <= size_of::<libc::posix_spawn_file_actions_t>());
@@ -45,6 +52,9 @@ enum What {
 pub(crate) unsafe fn steps<'a>(actions: *const Actions) -> Option<Vec<Step<'a>>> {
     // SAFETY: the caller's promise.
     let Some(actions) = (unsafe { actions.as_ref() }) else { return Some(Vec::new()) };
+    if actions.is_zeroed() {
+        return Some(Vec::new());
+    }
     if actions.magic != MAGIC {
         return None;
     }
@@ -72,6 +82,9 @@ pub(crate) unsafe fn steps<'a>(actions: *const Actions) -> Option<Vec<Step<'a>>>
 unsafe fn add(actions: *mut Actions, what: What, path: *const c_char) -> c_int {
     // SAFETY: the caller's structure.
     let actions = unsafe { &mut *actions };
+    if actions.is_zeroed() {
+        actions.magic = MAGIC;
+    }
     if actions.magic != MAGIC {
         return libc::EINVAL;
     }
@@ -126,7 +139,7 @@ unsafe extern "C" fn posix_spawn_file_actions_destroy(actions: *mut Actions) -> 
         }
         // SAFETY: null, or from realloc.
         unsafe { libc::free(this.list.cast()) };
-        this.magic = 0;
+        *this = Actions { magic: 0, list: std::ptr::null_mut(), len: 0, room: 0 };
     }
     0
 }
@@ -182,9 +195,7 @@ unsafe extern "C" fn posix_spawn_file_actions_addfchdir_np(
     actions: *mut Actions,
     fd: c_int,
 ) -> c_int {
-    if fd < 0 {
-        return libc::EBADF;
-    }
+    // Judged by the child alone, in glibc 2.36.
     // SAFETY: the caller's.
     unsafe { add(actions, What::Fchdir(fd), std::ptr::null()) }
 }
@@ -194,7 +205,7 @@ unsafe extern "C" fn posix_spawn_file_actions_addclosefrom_np(
     actions: *mut Actions,
     from: c_int,
 ) -> c_int {
-    if from < 0 {
+    if bad(from) {
         return libc::EBADF;
     }
     // SAFETY: the caller's.

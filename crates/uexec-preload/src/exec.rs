@@ -11,6 +11,7 @@ use uexec_linux::Host;
 use uexec_linux::spawn::Loader;
 
 use crate::arena::Arena;
+use crate::cancel::Uncancelled;
 use crate::kernel::{self, AT_EXECVE_CHECK, Array, Pointers, count, words_of};
 use crate::rules;
 
@@ -29,6 +30,7 @@ pub(crate) unsafe fn exec(
     envp: Array,
     flags: c_int,
 ) -> c_int {
+    let uncancelled = Uncancelled::new();
     // SAFETY: only asks.
     let said = unsafe { kernel::execveat(dirfd, path, argv, envp, flags | AT_EXECVE_CHECK) };
     // Before Linux 6.14 it does not know the question.
@@ -46,8 +48,8 @@ pub(crate) unsafe fn exec(
     match verdict {
         Verdict::Load => {
             // SAFETY: the caller's promise.
-            let errno = unsafe { load(dirfd, name, argv, envp) };
-            if errno != libc::E2BIG {
+            let errno = unsafe { load(dirfd, name, argv, envp, &uncancelled) };
+            if !takes_too_much(errno) {
                 return errno;
             }
         }
@@ -55,7 +57,12 @@ pub(crate) unsafe fn exec(
         Verdict::Kernel => {}
     }
     // SAFETY: the caller's promise.
-    unsafe { kernel::execveat(dirfd, path, argv, envp, flags) }
+    uncancelled.lifted(|| unsafe { kernel::execveat(dirfd, path, argv, envp, flags) })
+}
+
+/// Whether it may be the loader, told more and a file of its own, that there is no room for.
+pub(crate) const fn takes_too_much(errno: c_int) -> bool {
+    matches!(errno, libc::E2BIG | libc::EMFILE | libc::ENFILE | libc::ENOMEM)
 }
 
 /// What is to be done with a program.
@@ -119,7 +126,13 @@ fn only_the_kernel_can(error: &ExecError) -> bool {
 ///
 /// # Safety
 /// As [`exec`].
-unsafe fn load(dirfd: c_int, path: &CStr, argv: Array, envp: Array) -> c_int {
+unsafe fn load(
+    dirfd: c_int,
+    path: &CStr,
+    argv: Array,
+    envp: Array,
+    uncancelled: &Uncancelled,
+) -> c_int {
     let loader = {
         let Some(_arena) = Arena::enter() else { return libc::ENOMEM };
         Loader::new(&rules::image())
@@ -147,9 +160,11 @@ unsafe fn load(dirfd: c_int, path: &CStr, argv: Array, envp: Array) -> c_int {
     let fd = loader.as_fd().as_raw_fd();
     // A descriptor has to outlive the loader's exec by the kernel; the loader then closes it.
     let kept = at.closes().then(|| set_cloexec(dirfd, false));
-    // SAFETY: arrays of C strings that end with a null pointer.
-    let errno =
-        unsafe { kernel::execveat(fd, c"".as_ptr(), array.as_ptr(), envp, libc::AT_EMPTY_PATH) };
+    let array = array.as_ptr();
+    let errno = uncancelled.lifted(|| {
+        // SAFETY: arrays of C strings that end with a null pointer.
+        unsafe { kernel::execveat(fd, c"".as_ptr(), array, envp, libc::AT_EMPTY_PATH) }
+    });
     if kept.is_some() {
         set_cloexec(dirfd, true);
     }

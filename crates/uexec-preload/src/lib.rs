@@ -4,6 +4,7 @@
 
 mod actions;
 mod arena;
+mod cancel;
 mod exec;
 mod family;
 mod kernel;

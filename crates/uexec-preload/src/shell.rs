@@ -1,4 +1,5 @@
-//! `system(3)`.
+//! `system(3)`. Unlike libc's it is no cancellation point: a thread that is cancelled meanwhile ends
+//! after it.
 
 use core::ffi::{CStr, c_char, c_int};
 use std::ffi::CString;
@@ -8,6 +9,7 @@ use uexec_capi::strings::{string, strings};
 use uexec_linux::spawn::Step;
 
 use crate::arena::Arena;
+use crate::cancel::Uncancelled;
 use crate::family::environment;
 use crate::spawn::spawn;
 
@@ -21,7 +23,9 @@ pub(crate) fn start_shell(command: &CStr, steps: &[Step<'_>]) -> Result<libc::pi
     // SAFETY: libc's own array.
     let strings = unsafe { strings(envp) };
     // SAFETY: the arrays are those of the strings.
-    unsafe { spawn(&tried, steps, &argv, &strings, (pointers.as_ptr(), envp)) }
+    let spawned =
+        unsafe { spawn(&tried, steps, &argv, &strings, (pointers.as_ptr(), envp), false) };
+    spawned.map(|s| s.pid)
 }
 
 /// Waits for a child of ours; -1 with `errno` set when somebody else has.
@@ -61,18 +65,20 @@ unsafe extern "C" fn system(command: *const c_char) -> c_int {
 /// POSIX: while the command runs SIGINT and SIGQUIT are ignored and SIGCHLD is blocked, in the
 /// caller; the command has them as they were.
 fn run(command: &CStr) -> c_int {
+    let _uncancelled = Uncancelled::new();
     let mask = block(libc::SIGCHLD);
     ignore();
     let defaults = IGNORED.iter().zip(before()).filter(|(_, was)| *was != libc::SIG_IGN);
     let set = defaults.fold(0, |set, (signal, _)| set | 1u64 << (signal - 1));
     let steps = [Step::DefaultSignals(set), Step::SignalMask(mask)];
-    let status = match start_shell(command, &steps) {
-        Ok(pid) => wait(pid),
-        // As if the shell had ended with 127.
-        Err(_) => 127 << 8,
-    };
+    let started = start_shell(command, &steps);
+    // As if the shell had ended with 127.
+    let status = started.map_or(127 << 8, wait);
     restore();
     set_mask(mask);
+    if let Err(why) = started {
+        crate::kernel::fail(why);
+    }
     status
 }
 

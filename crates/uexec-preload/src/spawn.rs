@@ -1,15 +1,17 @@
-//! `posix_spawn(3)` and `posix_spawnp(3)`.
+//! `posix_spawn(3)` and `posix_spawnp(3)`, and those of glibc 2.39 that answer a descriptor.
 
 use core::ffi::{CStr, c_char, c_int};
 use std::ffi::CString;
+use std::os::fd::IntoRawFd;
 
 use uexec_capi::strings::{string, strings};
 use uexec_core::lookup::candidates;
-use uexec_linux::spawn::{Failure, Loader, Spawn, Step};
+use uexec_linux::spawn::{Failure, Loader, Spawn, Spawned, Step};
 
 use crate::actions::{self, Actions};
 use crate::arena::Arena;
-use crate::exec::{Verdict, decide};
+use crate::cancel::Uncancelled;
+use crate::exec::{Verdict, decide, takes_too_much};
 use crate::family::search_path;
 use crate::kernel::Array;
 use crate::rules;
@@ -18,32 +20,71 @@ type Attributes = libc::posix_spawnattr_t;
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn posix_spawn(
-    pid: *mut libc::pid_t,
+    pid: *mut c_int,
     path: *const c_char,
     file_actions: *const Actions,
     attributes: *const Attributes,
     argv: Array,
     envp: Array,
 ) -> c_int {
+    let started = Started::Pid(pid);
     // SAFETY: the caller's.
-    unsafe { start(pid, path, file_actions, attributes, argv, envp, false) }
+    unsafe { start(started, path, file_actions, attributes, argv, envp, false) }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn posix_spawnp(
-    pid: *mut libc::pid_t,
+    pid: *mut c_int,
     file: *const c_char,
     file_actions: *const Actions,
     attributes: *const Attributes,
     argv: Array,
     envp: Array,
 ) -> c_int {
+    let started = Started::Pid(pid);
     // SAFETY: the caller's.
-    unsafe { start(pid, file, file_actions, attributes, argv, envp, true) }
+    unsafe { start(started, file, file_actions, attributes, argv, envp, true) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pidfd_spawn(
+    pidfd: *mut c_int,
+    path: *const c_char,
+    file_actions: *const Actions,
+    attributes: *const Attributes,
+    argv: Array,
+    envp: Array,
+) -> c_int {
+    let started = Started::Pidfd(pidfd);
+    // SAFETY: the caller's.
+    unsafe { start(started, path, file_actions, attributes, argv, envp, false) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pidfd_spawnp(
+    pidfd: *mut c_int,
+    file: *const c_char,
+    file_actions: *const Actions,
+    attributes: *const Attributes,
+    argv: Array,
+    envp: Array,
+) -> c_int {
+    let started = Started::Pidfd(pidfd);
+    // SAFETY: the caller's.
+    unsafe { start(started, file, file_actions, attributes, argv, envp, true) }
+}
+
+/// Where the caller wants to be told of the child.
+#[derive(Clone, Copy)]
+enum Started {
+    /// Its number; may be null.
+    Pid(*mut libc::pid_t),
+    /// A descriptor of it.
+    Pidfd(*mut c_int),
 }
 
 unsafe fn start(
-    pid: *mut libc::pid_t,
+    started: Started,
     path: *const c_char,
     file_actions: *const Actions,
     attributes: *const Attributes,
@@ -51,20 +92,24 @@ unsafe fn start(
     envp: Array,
     search: bool,
 ) -> c_int {
+    let _uncancelled = Uncancelled::new();
     let Some(_arena) = Arena::enter() else { return libc::ENOMEM };
     // SAFETY: null, or the caller's string.
     let Some(name) = (unsafe { string(path) }) else { return libc::EFAULT };
-    let tried = match search {
+    let found = match search {
         true => candidates(name.to_bytes(), search_path()),
-        false => Ok(vec![name.to_bytes().to_vec()]),
+        false => Ok(Vec::new()),
     };
-    let tried: Vec<CString> = match tried {
-        Ok(tried) => tried.into_iter().filter_map(|p| CString::new(p).ok()).collect(),
-        Err(errno) => return errno.0.into(),
-    };
+    // An empty name is judged by the child, after attributes and actions.
+    let found = found.unwrap_or_default().into_iter().filter_map(|p| CString::new(p).ok());
+    let mut tried: Vec<CString> = found.collect();
+    if tried.is_empty() {
+        tried.push(name.into());
+    }
     // SAFETY: the caller's structure.
-    let Some((mut steps, mask)) = (unsafe { of_attributes(attributes) }) else {
-        return libc::EINVAL;
+    let (mut steps, mask) = match unsafe { of_attributes(attributes) } {
+        Ok(steps) => steps,
+        Err(errno) => return errno,
     };
     // SAFETY: the caller's structure.
     let Some(of_actions) = (unsafe { actions::steps(file_actions) }) else { return libc::EINVAL };
@@ -74,17 +119,22 @@ unsafe fn start(
     let words = unsafe { strings(argv) };
     // SAFETY: the caller's array.
     let environment = unsafe { strings(envp) };
+    let wants_pidfd = matches!(started, Started::Pidfd(_));
     // SAFETY: the caller's pointers.
-    match unsafe { spawn(&tried, &steps, &words, &environment, (argv, envp)) } {
-        Ok(made) => {
-            if !pid.is_null() {
-                // SAFETY: not null, so it is the caller's variable.
-                unsafe { pid.write(made) };
-            }
-            0
-        }
-        Err(errno) => errno,
+    let spawned =
+        match unsafe { spawn(&tried, &steps, &words, &environment, (argv, envp), wants_pidfd) } {
+            Ok(spawned) => spawned,
+            Err(errno) => return errno,
+        };
+    match (started, spawned.pidfd) {
+        (Started::Pid(pid), _) if pid.is_null() => {}
+        // SAFETY: not null, so it is the caller's variable.
+        (Started::Pid(pid), _) => unsafe { pid.write(spawned.pid) },
+        // SAFETY: the caller's variable.
+        (Started::Pidfd(place), Some(fd)) => unsafe { place.write(fd.into_raw_fd()) },
+        (Started::Pidfd(_), None) => return libc::ENOSYS,
     }
+    0
 }
 
 /// Starts a program: loaded by uexec, or, where only the kernel can do it, by the kernel.
@@ -97,24 +147,22 @@ pub(crate) unsafe fn spawn(
     argv: &[&CStr],
     envp: &[&CStr],
     arrays: (Array, Array),
-) -> Result<libc::pid_t, c_int> {
-    let loader = Loader::new(&rules::image()).map_err(|e| c_int::from(e.0))?;
-    let spawn = Spawn {
-        loader: Some(&loader),
-        steps,
-        candidates: tried,
-        shell: false,
-        argv,
-        envp,
-        pidfd: false,
+    pidfd: bool,
+) -> Result<Spawned, c_int> {
+    let by = |loader: Option<&Loader>| {
+        let spawn = Spawn { loader, steps, candidates: tried, shell: false, argv, envp, pidfd };
+        // SAFETY: the caller of posix_spawn(3) names open descriptors, or is told if not.
+        unsafe { spawn.spawn() }
     };
-    // SAFETY: the caller of posix_spawn(3) names open descriptors.
-    let failure = match unsafe { spawn.spawn() } {
-        Ok(spawned) => return Ok(spawned.pid),
-        Err(failure) => failure,
+    let failure = match Loader::new(&rules::image()) {
+        Ok(loader) => match by(Some(&loader)) {
+            Ok(spawned) => return Ok(spawned),
+            Err(failure) => failure,
+        },
+        Err(errno) => Failure::Call("memfd_create", errno),
     };
     let kernels = match failure {
-        Failure::Exec(_, uexec_core::Errno::E2BIG) => true,
+        Failure::Exec(_, errno) | Failure::Call(_, errno) if takes_too_much(errno.0.into()) => true,
         Failure::Exec(i, _) => tried.get(i).is_some_and(|path| {
             // SAFETY: the caller's arrays.
             let verdict = unsafe { decide(libc::AT_FDCWD, path, arrays.0, arrays.1, 0) };
@@ -122,20 +170,22 @@ pub(crate) unsafe fn spawn(
         }),
         _ => false,
     };
-    if !kernels {
-        return Err(failure.errno().0.into());
-    }
-    // SAFETY: likewise.
-    let spawned = unsafe { Spawn { loader: None, ..spawn }.spawn() };
-    spawned.map(|s| s.pid).map_err(|failure| failure.errno().0.into())
+    let failure = match kernels.then(|| by(None)) {
+        Some(Ok(spawned)) => return Ok(spawned),
+        Some(Err(failure)) => failure,
+        None => failure,
+    };
+    Err(failure.errno().0.into())
 }
 
 /// What the attributes say, in the order in which libc does it, and the signal mask, which comes
-/// last. `None` for what is not known here.
-unsafe fn of_attributes<'a>(attributes: *const Attributes) -> Option<(Vec<Step<'a>>, Option<u64>)> {
+/// last.
+unsafe fn of_attributes<'a>(
+    attributes: *const Attributes,
+) -> Result<(Vec<Step<'a>>, Option<u64>), c_int> {
     let mut steps = Vec::new();
     if attributes.is_null() {
-        return Some((steps, None));
+        return Ok((steps, None));
     }
     let mut flags = 0;
     // SAFETY: the caller's attributes, and a variable of ours; so everywhere below.
@@ -143,6 +193,7 @@ unsafe fn of_attributes<'a>(attributes: *const Attributes) -> Option<(Vec<Step<'
     let has = |flag: c_int| c_int::from(flags) & flag != 0;
     const USEVFORK: c_int = 0x40;
     const SETSID: c_int = 0x80;
+    const SETCGROUP: c_int = 0x100;
     let known = libc::POSIX_SPAWN_RESETIDS
         | libc::POSIX_SPAWN_SETPGROUP
         | libc::POSIX_SPAWN_SETSIGDEF
@@ -151,8 +202,11 @@ unsafe fn of_attributes<'a>(attributes: *const Attributes) -> Option<(Vec<Step<'
         | libc::POSIX_SPAWN_SETSCHEDULER
         | USEVFORK
         | SETSID;
-    if c_int::from(flags) & !known != 0 {
-        return None;
+    match c_int::from(flags) & !known {
+        0 => {}
+        // What glibc 2.39 says where it cannot.
+        SETCGROUP => return Err(libc::ENOTSUP),
+        _ => return Err(libc::EINVAL),
     }
     if has(libc::POSIX_SPAWN_SETSIGDEF) {
         let mut set = EMPTY;
@@ -188,7 +242,7 @@ unsafe fn of_attributes<'a>(attributes: *const Attributes) -> Option<(Vec<Step<'
         unsafe { libc::posix_spawnattr_getsigmask(attributes, set.as_mut_ptr().cast()) };
         set[0]
     });
-    Some((steps, mask))
+    Ok((steps, mask))
 }
 
 /// As long as libc's `sigset_t`, of which the kernel knows the first word.

@@ -72,6 +72,81 @@ fn spawns_and_shells_are_as_before() {
     assert_same("starts", both(prefix, &command));
 }
 
+/// Random attributes, actions and programs: what libc answers, and what the started program finds.
+/// `UEXEC_SPAWNS=N` tries so many instead of some hundred, `UEXEC_SEED` others.
+#[test]
+fn spawns_of_all_kinds_are_as_before() {
+    let Some(prefix) = prefix() else { return };
+    let dir = Scratch::new("preload-matrix");
+    let here = dir.path().display().to_string();
+    let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(dir.path(), all).unwrap();
+    let report = format!("-DREPORT=\"{here}/report\"");
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let probe = sources.join("../uexec-process/tests/c/probe.c");
+    let _ = dir.compile(&probe, "probe", &[&report]);
+    let program = dir.compile(&sources.join("tests/c/matrix.c"), "matrix", &[&report]);
+    dir.file("in/input", "of another file\n", 0o644);
+    std::fs::copy(dir.path().join("probe"), dir.path().join("in/probe")).unwrap();
+    dir.file("input", "of a file\n", 0o644);
+    dir.file("text", "exit 5\n", 0o755);
+    dir.file("hashbang", &format!("#!{here}/probe of the script\n"), 0o755);
+    dir.file("plain", "", 0o644);
+    dir.file("denied/probe", "", 0o644);
+    dir.file("nointerp", "#!/no/such\n", 0o755);
+    std::os::unix::fs::symlink("loop", dir.path().join("loop")).unwrap();
+    let said = |name: &str, default: &str| std::env::var(name).unwrap_or(default.into());
+    let (rounds, seed) = (said("UEXEC_SPAWNS", "300"), said("UEXEC_SEED", "1"));
+    let run = |library: Option<PathBuf>| {
+        for name in ["report", "report.made"] {
+            let _ = std::fs::remove_file(dir.path().join(name));
+        }
+        dir.file("report", "", 0o666);
+        let mut command = Command::new(&program);
+        command.args([&seed, &rounds, &here]).current_dir(dir.path()).env_clear();
+        command.envs(library.map(|path| ("LD_PRELOAD", path)));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let report = std::fs::read(dir.path().join("report")).unwrap();
+        [output.stdout, report].map(|b| String::from_utf8_lossy(&b).into_owned())
+    };
+    let [[expected, expected_report], [got, report]] = [run(None), run(Some(library(prefix)))];
+    for (plain, ours) in expected.lines().zip(got.lines()) {
+        assert_eq!(ours, plain, "with UEXEC_SEED={seed}");
+    }
+    let without = |report: &str| {
+        let of = |line: &&str| !line.starts_with("environment LD_PRELOAD=");
+        report.lines().filter(of).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut round = "";
+    for (plain, ours) in without(&expected_report).iter().zip(&without(&report)) {
+        if plain.starts_with("round ") {
+            round = plain;
+        }
+        assert_eq!(ours, plain, "{round} with UEXEC_SEED={seed}");
+    }
+    assert_eq!(without(&report).len(), without(&expected_report).len());
+}
+
+/// Modes of `popen(3)`, streams closed by `fclose(3)`, signals of `system(3)`, threads that are
+/// cancelled, and no descriptor left.
+#[test]
+fn regression_shells_in_odd_states_are_as_before() {
+    let Some(prefix) = prefix() else { return };
+    let dir = Scratch::new("preload-shells");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c/shells.c");
+    let program = dir.compile(&source, "shells", &["-ldl"]);
+    let [mut plain, ours] = both(prefix, &|| Command::new(&program));
+    // The one difference, see the README.
+    let text = String::from_utf8_lossy(&plain.stdout);
+    plain.stdout = text.replace("system: cancelled", "system: said 0").into_bytes();
+    assert_same("shells", [plain, ours]);
+    let mut command = Command::new(&program);
+    let output = command.arg("pidfd").env("LD_PRELOAD", library(prefix)).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said, "spawned 0 1 0 3\nspawned 0 0\nmissing 2\n", "{output:?}");
+}
+
 /// A thousand commands of a shell: programs found in PATH, pipes, substitutions, scripts with and
 /// without a first line, what is missing, what is refused.
 fn session(dir: &Scratch) -> String {

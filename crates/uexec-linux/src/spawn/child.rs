@@ -15,11 +15,15 @@ pub const EXEC: u32 = u32::MAX;
 
 /// Tells a waiting parent what has failed, and where. What cannot be written is lost.
 pub fn report(fd: i32, errno: Errno, place: u32) {
-    let [a, b, c, d] = u32::from(errno.0).to_ne_bytes();
-    let [e, f, g, h] = place.to_ne_bytes();
     if let Some(report) = ffi::borrow_fd(fd) {
-        let _ = rustix::io::write(report, &[a, b, c, d, e, f, g, h]);
+        let _ = rustix::io::write(report, &bytes(errno, place));
     }
+}
+
+const fn bytes(errno: Errno, place: u32) -> [u8; 8] {
+    let [a, b, c, d] = (errno.0 as u32).to_ne_bytes();
+    let [e, f, g, h] = place.to_ne_bytes();
+    [a, b, c, d, e, f, g, h]
 }
 
 /// What [`report`] has written.
@@ -47,7 +51,14 @@ pub(super) struct Job<'a> {
     pub(super) envp: &'a [u64],
     /// -1 for the kernel's way.
     pub(super) loader: i32,
+    /// -1 without one.
     pub(super) report: i32,
+    /// What the report says, for a caller without one.
+    pub(super) said: AtomicU64,
+    /// The lowest descriptor that is not the caller's.
+    pub(super) lowest: i32,
+    /// One that a step names and that is not the caller's; -1 for none.
+    pub(super) hidden: i32,
     /// The caller's signal mask.
     pub(super) mask: AtomicU64,
     /// Whether the kernel has not reset handlers.
@@ -62,6 +73,7 @@ pub(super) unsafe extern "C" fn main(word: usize) -> ! {
     // SAFETY: the caller's promise; everything in it that changes is atomic.
     let job = unsafe { &*(word as *const Job<'_>) };
     let (errno, place) = run(job);
+    job.said.store(u64::from_ne_bytes(bytes(errno, place)), Ordering::Relaxed);
     report(job.report, errno, place);
     sys::exit(127)
 }
@@ -72,6 +84,9 @@ fn run(job: &Job<'_>) -> (Errno, u32) {
         let handled = |s: &u64| ffi::signal_handler(*s).is_ok_and(|h| h > 1);
         sys::default_signals((1..=64).filter(handled).fold(0, |set, s| set | 1 << (s - 1)));
     }
+    if job.hidden >= 0 {
+        sys::close(job.hidden);
+    }
     let mut masked = false;
     for (step, number) in job.steps.iter().zip(0..) {
         masked |= matches!(step, Step::SignalMask(_));
@@ -79,6 +94,10 @@ fn run(job: &Job<'_>) -> (Errno, u32) {
             Step::CloseFrom(from) => {
                 close_from(from, job);
                 Ok(())
+            }
+            // `open(2)` would have taken a lower number, and the copy is inherited.
+            Step::Open { to, .. } if job.lowest < to => {
+                step.run().and_then(|()| sys::set_cloexec(to, false))
             }
             _ => step.run(),
         };

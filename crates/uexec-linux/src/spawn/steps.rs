@@ -99,12 +99,16 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// The highest descriptor whose meaning the step changes; -1 for none. What a range closes has
-    /// no highest: [`Step::CloseFrom`] is kept off the child's own descriptors otherwise.
-    pub(crate) const fn highest_changed(&self) -> i32 {
+    /// The descriptors that the step names, -1 for none: those it uses and changes. What a range
+    /// closes is not named: [`Step::CloseFrom`] is kept off the child's own descriptors otherwise.
+    pub(super) const fn named(&self) -> [i32; 2] {
         match *self {
-            Step::Open { to, .. } | Step::Dup { to, .. } | Step::Close(to) => to,
-            _ => -1,
+            Step::Open { to: fd, .. }
+            | Step::Close(fd)
+            | Step::Fchdir(fd)
+            | Step::Foreground(fd) => [fd, -1],
+            Step::Dup { from, to } => [from, to],
+            _ => [-1, -1],
         }
     }
 
