@@ -9,6 +9,7 @@ mod ends;
 mod equal;
 mod jobs;
 mod kit;
+mod odd;
 mod privilege;
 mod rights;
 mod rules;

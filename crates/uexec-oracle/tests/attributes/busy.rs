@@ -24,7 +24,7 @@ fn same(test: &str, cases: &[(&str, &str, &str)], states: &[State]) {
             let args = [way, *caller, *siblings, *equipment, probe, "an argument"];
             let mut exec = Exec::new(host).args(args).envs(["HOME=/", "X=1"]);
             exec.states = states.to_vec();
-            report(&dir, &exec, "report")
+            report(&dir.path("report"), &exec)
         };
         let (kernel, uexec) = (start("kernel"), start("uexec"));
         let name = format!("{caller} {siblings} {equipment}");

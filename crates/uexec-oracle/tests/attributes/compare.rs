@@ -3,23 +3,24 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek};
+use std::path::Path;
 use std::sync::Arc;
 
 use uexec_oracle::launch::{Exec, run};
 
 use crate::Case;
-use crate::support::{Scratch, may_set_exe};
+use crate::support::may_set_exe;
 
 /// A key of the probe's report that differs, and why it has to.
-struct Deviation {
-    key: &'static str,
+pub(crate) struct Deviation {
+    pub(crate) key: &'static str,
     /// Whether it is to be expected of this case and these values.
-    here: fn(&Case, kernel: &str, uexec: &str) -> bool,
+    pub(crate) here: fn(&Case, kernel: &str, uexec: &str) -> bool,
     why: &'static str,
 }
 
 /// All known deviations.
-const DEVIATIONS: &[Deviation] = &[
+pub(crate) const DEVIATIONS: &[Deviation] = &[
     Deviation {
         key: "proc.exe",
         here: |case, _, _| case.unprivileged || !may_set_exe(),
@@ -52,11 +53,13 @@ const DEVIATIONS: &[Deviation] = &[
     },
 ];
 
+/// The probe's status, and what it says.
+pub(crate) type Report = (i32, BTreeMap<String, String>);
+
 /// The report of one start.
-pub(crate) fn report(dir: &Scratch, exec: &Exec, name: &str) -> (i32, BTreeMap<String, String>) {
-    let path = dir.path(name);
+pub(crate) fn report(path: &Path, exec: &Exec) -> Report {
     let mut options = File::options();
-    let file = options.create(true).truncate(true).read(true).write(true).open(&path).unwrap();
+    let file = options.create(true).truncate(true).read(true).write(true).open(path).unwrap();
     let mut file = Arc::new(file);
     let status = run(&Exec { output: Some(Arc::clone(&file)), ..exec.clone() }).unwrap();
     let mut text = Vec::new();
