@@ -12,7 +12,7 @@ use uexec_linux::tree::{Asked, Loader, Rights, Served, Standing, Tracer, Trouble
 use uexec_linux::{Host, Known};
 use uexec_loader::config::{Call, Config};
 
-use super::aside::{dir_of, exec_of, identity};
+use super::aside::{dir_of, exec_of, identity, stays};
 use crate::OWN_FAILURE;
 use crate::binfmt::table;
 use crate::run::Interps;
@@ -149,7 +149,7 @@ impl Judge {
 
     fn serves(&mut self, asked: &Asked, same_root: bool) -> bool {
         let tid = asked.tid;
-        let Some((exec, _dir)) = exec_of(asked, same_root) else { return false };
+        let Some((exec, dir)) = exec_of(asked, same_root) else { return false };
         let elsewhere = if same_root { None } else { self.host_in(tid) };
         if !same_root && elsewhere.is_none() {
             return false;
@@ -162,7 +162,9 @@ impl Judge {
         if same_root && rustix::process::chdir(format!("/proc/{tid}/cwd")).is_err() {
             return false;
         }
-        let serves = self.serves_to(tid, &mut view);
+        // In another root directory such names are not followed anyway.
+        let serves = self.serves_to(tid, &mut view)
+            && (!same_root || stays(asked, &view.exec, dir.as_ref()));
         if same_root {
             let _ = rustix::process::chdir("/");
         }

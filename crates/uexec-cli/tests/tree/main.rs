@@ -10,6 +10,7 @@ mod ends;
 mod equal;
 mod jobs;
 mod kit;
+mod odd;
 mod privilege;
 mod rights;
 mod rules;

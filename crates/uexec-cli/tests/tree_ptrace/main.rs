@@ -15,6 +15,8 @@ mod equal;
 mod jobs;
 #[path = "../tree/kit.rs"]
 mod kit;
+#[path = "../tree/odd.rs"]
+mod odd;
 #[path = "../tree/privilege.rs"]
 mod privilege;
 #[path = "../tree/rights.rs"]
