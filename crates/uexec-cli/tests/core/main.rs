@@ -294,7 +294,7 @@ fn run_core_keeps_what_dies_and_dies_as_it() {
     let out = run(&["run", "--core", "kept2", "sh", "-c", "kill -TERM $$"], &place.path);
     assert_eq!(out.status.signal(), Some(15), "{out:?}");
     let out = run(
-        &["run", "--core", "kept2", "sh", "-c", "trap 'exit 3' QUIT; kill -QUIT $$"],
+        &["run", "--core", "kept2", "sh", "-c", "trap 'exit 3' XCPU; kill -XCPU $$"],
         &place.path,
     );
     assert_eq!(out.status.code(), Some(3), "{out:?}");
