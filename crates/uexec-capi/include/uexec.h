@@ -6,7 +6,8 @@
  * functions read paths and arrays in the caller's process: an address that is not null and cannot
  * be read is the caller's SIGSEGV instead of EFAULT.
  *
- * All functions may be called from several threads at a time.
+ * All functions may be called from several threads at a time. None may be called from a signal handler:
+ * they allocate, and a small alternate stack does not hold them.
  */
 #ifndef UEXEC_H
 #define UEXEC_H
