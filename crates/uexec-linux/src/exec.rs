@@ -26,6 +26,9 @@
 //!   nobody tells, and it cannot be dropped by who does not know. That there is one shows; without a
 //!   loader the exec is refused (`EOPNOTSUPP`). Of a leader that is not the caller and blocks all
 //!   signals, it shows too late: without a loader the process then ends by `SIGSEGV`.
+//! - Memory that is sealed (`mseal(2)`) cannot be unmapped: it takes a loader as well; without, the exec
+//!   is refused (`EOPNOTSUPP`).
+//! - The keyrings of process and thread are emptied, but stay.
 //! - Permissions for ports (`ioperm(2)`, `iopl(2)`) are those of the thread that goes on, the leader;
 //!   of another thread's nobody can tell.
 //! - `SIGPIPE` stays ignored if it is, as `execve(2)` leaves it; Rust's runtime has ignored it at its
@@ -48,7 +51,7 @@ use crate::host::Host;
 use crate::process::Caller;
 use crate::share::{OtherWay, Owners, owners};
 use crate::threads::{self, Ending, Obstacle, Stopped};
-use crate::{Prepared, ffi, is_cloexec, prepare};
+use crate::{Prepared, ffi, is_cloexec, prepare, sealed};
 
 /// Bytes of a path, an argument or a name, from whatever holds them. They end at their first NUL.
 pub trait Bytes {
@@ -275,7 +278,9 @@ impl<'a> Exec<'a> {
         self.what.untold = true;
         let owners = owners();
         let mut other_way = OtherWay::None;
-        if owners != Owners::Thread || ffi::has_unknown_rseq() {
+        // Of several threads' memory it is asked when they stand still.
+        let sealed = owners == Owners::Thread && sealed::any();
+        if owners != Owners::Thread || sealed || ffi::has_unknown_rseq() {
             if let Some(image) = self.loader.filter(|_| self.what.interp.is_none()) {
                 other_way = OtherWay::new(image, &self.what, self.defaults)?;
             }
@@ -296,6 +301,10 @@ impl<'a> Exec<'a> {
             let why = "exec from a process whose memory is another's too (vfork, CLONE_VM)";
             return other_way.or(why, Errno::EAGAIN);
         }
+        if sealed {
+            drop((plan, host));
+            return other_way.or(SEALED, Errno::EOPNOTSUPP);
+        }
         let caller = match Caller::thread() {
             Ok(caller) => caller,
             Err(why) => return other_way.or(why, Errno::EOPNOTSUPP),
@@ -313,6 +322,10 @@ impl<'a> Exec<'a> {
             }
             Err(Obstacle::Call(name, errno)) => return other_way.or(name, errno),
         };
+        if sealed::any() {
+            drop(stopped);
+            return other_way.or(SEALED, Errno::EOPNOTSUPP);
+        }
         if stopped.leader_has_unknown_rseq() {
             drop(stopped);
             return other_way.or(UNKNOWN_RSEQ, Errno::EOPNOTSUPP);
@@ -340,6 +353,7 @@ struct Ready {
 
 pub(crate) const UNKNOWN_RSEQ: &str =
     "exec from a thread whose restartable sequence area nobody tells of";
+const SEALED: &str = "exec from a process with sealed memory (mseal(2))";
 const LEADER: &str = "exec from a process whose main thread has ended";
 
 /// Replaces this process by the program: [`Exec::exec`] of what is there already.

@@ -283,8 +283,28 @@ pub(crate) fn is_mapped(addr: u64) -> bool {
 /// it then can neither be moved nor unmapped.
 pub(crate) fn is_vdso_sealed(code: u64) -> bool {
     const PROT_READ_EXEC: u64 = 5;
+    is_sealed(code, PROT_READ_EXEC)
+}
+
+/// Whether a mapping with this protection is.
+pub(crate) fn is_sealed(start: u64, prot: u64) -> bool {
     // Asks for what it has already, which changes nothing.
-    plain(nr::MPROTECT, [code, 4096, PROT_READ_EXEC, 0, 0, 0]) == Err(Errno::EPERM)
+    plain(nr::MPROTECT, [start, 4096, prot, 0, 0, 0]) == Err(Errno::EPERM)
+}
+
+/// Whether the caller has such a keyring (`KEYCTL_GET_KEYRING_ID(2const)`).
+pub(crate) fn has_keyring(id: i32) -> bool {
+    plain(nr::KEYCTL, [0, id as u32 as u64, 0, 0, 0, 0]).is_ok()
+}
+
+/// Takes all keys out of a keyring; where that is forbidden, nobody can use it any more.
+pub(crate) fn clear_keyring(id: i32) {
+    const KEYCTL_REVOKE: u64 = 3;
+    const KEYCTL_CLEAR: u64 = 7;
+    let id = id as u32 as u64;
+    if plain(nr::KEYCTL, [KEYCTL_CLEAR, id, 0, 0, 0, 0]).is_err() {
+        let _ = plain(nr::KEYCTL, [KEYCTL_REVOKE, id, 0, 0, 0, 0]);
+    }
 }
 
 /// A descriptor by its number, for the length of one exec; `None` for a negative number.

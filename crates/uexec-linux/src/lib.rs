@@ -37,6 +37,9 @@ mod maps;
 mod process;
 mod procfs;
 mod publish;
+#[allow(unsafe_code, reason = "futexes at addresses that a list names")]
+mod robust;
+mod sealed;
 #[allow(unsafe_code, reason = "starts another program by the kernel")]
 mod share;
 #[allow(unsafe_code, reason = "maps a library where nothing is")]

@@ -98,7 +98,8 @@ impl Caller {
     /// Any single-threaded process.
     ///
     /// # Errors
-    /// `EAGAIN` when the process has other threads, which cannot be ended yet.
+    /// `EAGAIN` when the process has other threads, which cannot be ended yet, `EOPNOTSUPP` when it has
+    /// sealed memory (`mseal(2)`).
     pub fn any() -> Result<Caller, ExecError> {
         let fail = |call, errno| ExecError::host(call, errno);
         // One entry per thread, and two for the directory itself.
@@ -106,6 +107,12 @@ impl Caller {
             .map_err(|e| fail("stat of /proc/self/task", ffi::errno(e)))?;
         if tasks.st_nlink > 3 {
             return Err(fail("exec from a process with other threads", Errno::EAGAIN));
+        }
+        if crate::sealed::any() {
+            return Err(fail(
+                "exec from a process with sealed memory (mseal(2))",
+                Errno::EOPNOTSUPP,
+            ));
         }
         Ok(Caller { timers: posix_timers(), ..Caller::forked() })
     }

@@ -128,6 +128,26 @@ fn an_area_that_nobody_tells_of() {
     }
 }
 
+/// Sealed memory (`mseal(2)`) cannot be unmapped: the process died past the point of no return.
+#[test]
+fn regression_sealed_memory() {
+    let probe = env!("CARGO_BIN_EXE_uexec-probe");
+    let none = ("NOTHING", "");
+    for (caller, siblings) in [("leader", "-"), ("leader", "pause,raw"), ("other", "pause")] {
+        let host = |way| host(none, &[way, caller, siblings, "sealed", probe, "alone", "%pid"]);
+        let with = host("loader");
+        let said = String::from_utf8_lossy(&with.stderr);
+        if said.contains("cannot set up sealed") {
+            return skip("sealed memory", "this kernel has none");
+        }
+        assert!(with.status.success(), "{caller} {siblings}: {} {said}", with.status);
+        let without = host("uexec");
+        let said = String::from_utf8_lossy(&without.stderr);
+        assert!(said.contains("EOPNOTSUPP") && said.contains("mseal"), "{caller}: {said}");
+        assert!(host("try").status.success(), "{caller} {siblings}");
+    }
+}
+
 /// Rules with descriptors and credentials (MISC-24 to MISC-27) in a process with threads: the file is
 /// handed on, and nothing else of the old program.
 #[test]

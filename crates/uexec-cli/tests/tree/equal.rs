@@ -49,7 +49,7 @@ fn what_programs_are_given() {
 }
 
 /// Options with which a tree serves everybody.
-fn served() -> Vec<Vec<&'static str>> {
+pub(crate) fn served() -> Vec<Vec<&'static str>> {
     let pair = (crate::VIA == "ptrace").then(same_loader).flatten();
     let more = pair.map(|pair| vec!["--interp", pair.leak()]);
     [Some(vec![]), more].into_iter().flatten().collect()

@@ -3,6 +3,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[path = "../tree/children.rs"]
+mod children;
 #[path = "../tree/complete.rs"]
 mod complete;
 #[path = "../tree/ends.rs"]

@@ -322,6 +322,8 @@ pub(crate) mod nr {
     pub(crate) const SET_TID_ADDRESS: u64 = 218;
     pub(crate) const TIMER_DELETE: u64 = 226;
     pub(crate) const SET_ROBUST_LIST: u64 = 273;
+    pub(crate) const GET_ROBUST_LIST: u64 = 274;
+    pub(crate) const KEYCTL: u64 = 250;
     pub(crate) const FGETXATTR: u64 = 193;
     pub(crate) const EXIT_GROUP: u64 = 231;
     pub(crate) const PRLIMIT64: u64 = 302;

@@ -138,6 +138,34 @@ pub(crate) fn futex_wake(word: &AtomicU32) {
     let _ = unsafe { syscall6(nr::FUTEX, [word.as_ptr() as u64, 1, i32::MAX as u64, 0, 0, 0]) };
 }
 
+/// Wakes so many who wait on the futex at this address.
+pub(crate) fn futex_wake_at(at: u64, count: u32) {
+    let _ = plain(nr::FUTEX, [at, 1, count.into(), 0, 0, 0]);
+}
+
+/// Passes on a lock that the kernel knows waiters of.
+pub(crate) fn futex_unlock_pi(at: u64) {
+    const FUTEX_UNLOCK_PI: u64 = 7;
+    let _ = plain(nr::FUTEX, [at, FUTEX_UNLOCK_PI, 0, 0, 0, 0]);
+}
+
+/// Whether there is a futex that can be written to at this address: 0 is added to it. One who waits may
+/// be woken, and looks again.
+pub(crate) fn futex_is_writable(at: u64) -> bool {
+    const FUTEX_WAKE_OP: u64 = 5;
+    const ADD: u64 = 1 << 28;
+    plain(nr::FUTEX, [at, FUTEX_WAKE_OP, 0, 0, at, ADD]).is_ok()
+}
+
+/// The head of the calling thread's list of robust futexes.
+pub(crate) fn robust_list() -> Option<u64> {
+    let (mut head, mut len) = (0u64, 0u64);
+    let args = [0, (&raw mut head) as u64, (&raw mut len) as u64, 0, 0, 0];
+    // SAFETY: fills the two words.
+    result(unsafe { syscall6(nr::GET_ROBUST_LIST, args) }).ok()?;
+    (head != 0 && len == 24).then_some(head)
+}
+
 /// Lets others run.
 pub(crate) fn sched_yield() {
     let _ = plain(nr::SCHED_YIELD, [0; 6]);

@@ -11,6 +11,7 @@ use super::tasks::{PATIENCE, Task, is_alone, wait_a_little};
 use crate::arch::{enter, on_stack, rseq_area};
 use crate::ffi::{self, thread};
 use crate::leave::leave;
+use crate::robust;
 use crate::share::{self, OtherWay, Owners};
 use thread::{SigAction, SigInfo};
 
@@ -180,6 +181,8 @@ pub(crate) unsafe fn finish_alone(ending: &Ending) -> ! {
         }
         ffi::die_by_segv()
     }
+    robust::give_up();
+    robust::clear_keyrings();
     leave(&ending.keep, ending.defaults);
     // SAFETY: the list replaces the process; one thread is left, and the memory is its own.
     unsafe { enter(ending.code, ending.list) }

@@ -36,6 +36,16 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         why: "setting /proc/self/exe uses a capability, which is recorded for acct(5) until the end",
     },
     Deviation {
+        key: "keyring.thread",
+        here: |_, kernel, uexec| (kernel, uexec) == ("-126", "0"),
+        why: "only the kernel's exec takes a keyring away; it is emptied",
+    },
+    Deviation {
+        key: "keyring.process",
+        here: |_, kernel, uexec| (kernel, uexec) == ("-126", "0"),
+        why: "only the kernel's exec takes a keyring away; it is emptied",
+    },
+    Deviation {
         key: "locks",
         here: |case, _, _| case.name == "lock of the program",
         why: "uexec opens and closes the program, and closing any descriptor of a file drops the \

@@ -39,6 +39,8 @@ pub(crate) fn process(names: &[&str]) -> Result<(), String> {
             "no new privileges" => apply(&[State::Prctl(libc::PR_SET_NO_NEW_PRIVS, [1, 0, 0, 0])]),
             "rseq of leader" => restartable_sequences(),
             "no ptrace" => no_ptrace(),
+            "sealed" => sealed(),
+            "keys" => keys(-2) && keys(-1),
             "undumpable" => apply(&[State::Prctl(libc::PR_SET_DUMPABLE, [0, 0, 0, 0])]),
             _ => return None,
         })
@@ -77,6 +79,7 @@ pub(crate) fn thread(names: &[&str]) -> Result<(), String> {
             "personality" => apply(&[State::Personality(0x100_0000)]),
             "rseq" => restartable_sequences(),
             "rounding" => apply(&[State::Rounding]),
+            "keys of thread" => keys(-1),
             _ => return None,
         })
     })
@@ -146,6 +149,23 @@ fn memory() -> bool {
     // SAFETY: it goes with its last user.
     unsafe { libc::shmctl(segment, libc::IPC_RMID, std::ptr::null_mut()) };
     advised && locked && !all.contains(&libc::MAP_FAILED)
+}
+
+/// Memory that can neither be changed nor unmapped any more (`mseal(2)`).
+fn sealed() -> bool {
+    const SYS_MSEAL: c_long = 462;
+    // SAFETY: fresh memory wherever there is room.
+    let at = unsafe {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_READ, flags, -1, 0)
+    };
+    call(SYS_MSEAL, [at as u64, 4096, 0, 0, 0]) == 0
+}
+
+/// A key in the keyring of the process or of the thread (`keyrings(7)`).
+fn keys(keyring: i64) -> bool {
+    let (kind, name) = (c"user".as_ptr() as u64, c"uexec".as_ptr() as u64);
+    call(libc::SYS_add_key, [kind, name, name, 5, keyring as u64]) > 0
 }
 
 /// A thousand, half of them close-on-exec.

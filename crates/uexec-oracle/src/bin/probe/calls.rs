@@ -130,6 +130,11 @@ fn rest(report: &mut Report) {
     let (head, len) = ((&raw mut robust[0]) as u64, (&raw mut robust[1]) as u64);
     plain(libc::SYS_get_robust_list, [0, head, len, 0, 0]);
     report.add("robust_list", format!("{robust:x?}"));
+    for (name, keyring) in [("thread", -1i64), ("process", -2)] {
+        // What it holds: KEYCTL_READ fills nothing here and answers how many bytes there are.
+        let held = plain(libc::SYS_keyctl, [11, keyring as u64, 0, 0, 0]);
+        report.add(&format!("keyring.{name}"), held);
+    }
     report.add("brk", format!("{:x}", plain(libc::SYS_brk, [0; 5])));
     for (name, nr) in [("pgid", libc::SYS_getpgid), ("sid", libc::SYS_getsid)] {
         let id = plain(nr, [0; 5]);
