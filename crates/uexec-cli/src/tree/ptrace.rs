@@ -91,8 +91,9 @@ fn tell(Trouble { tid, errno, killed }: &Trouble) {
 struct Judge {
     wishes: Wishes,
     host: Host,
-    /// This process's root directory.
+    /// This process's root directory, and `/proc`.
     root: Option<(u64, u64)>,
+    proc: Option<(u64, u64)>,
     /// How many filters those have who have none of their own.
     filters: Option<u32>,
     /// Rights that files have been looked at with, this process's the first.
@@ -119,6 +120,7 @@ impl Judge {
             wishes,
             host,
             root: identity("/proc/self/root"),
+            proc: identity("/proc"),
             // The tree's.
             filters: own.filters.map(|own| own + 1),
             rights: vec![own.before],
@@ -131,6 +133,10 @@ impl Judge {
     /// Where the kernel itself would fail it does not: that is told by the call then, to who goes on.
     fn judge(&mut self, asked: &Asked) -> Option<Served> {
         if asked.flags & !(flags::AT_EMPTY_PATH | flags::AT_SYMLINK_NOFOLLOW) != 0 {
+            return None;
+        }
+        // With another mounted over it, nobody has his number there.
+        if identity("/proc") != self.proc {
             return None;
         }
         let tid = asked.tid;

@@ -9,7 +9,7 @@ const PROBES: [&str; 14] = [
     "cat /proc/self/cmdline /proc/self/environ /proc/self/comm | tr '\\0' '\\n'",
     "readlink /proc/self/exe; sh -c 'readlink /proc/$$/exe'",
     "cat /proc/self/limits /proc/self/cgroup /proc/self/personality /proc/self/oom_score_adj",
-    "grep -E '^(Name|Umask|State|Tgid|TracerPid|Uid|Gid|FDSize|Threads|Sig|Shd|NoNewPrivs|Seccomp:)' \
+    "grep -E '^(Name|Umask|State|Tgid|TracerPid|Uid|Gid|FDSize|Threads|Sig[PBIC]|Shd|NoNewPrivs|Seccomp:)' \
      /proc/self/status | grep -v Tgid",
     "id -u; id -g; id -ru; umask; pwd",
     "ls /proc/self/fd; ls -d /proc/self/cwd/. /proc/self/root/",

@@ -4,10 +4,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::common::place::{Place, uexec};
-use crate::common::root;
-use crate::{command, compile, interpreter, output, possible, same_loader};
+use crate::common::{root, skip};
+use crate::{command, compile, interpreter, output, possible, run, same_loader};
 
 const TELLS: &str = include_str!("tells.c");
 
@@ -57,7 +58,7 @@ fn odd_execs_are_served() {
     let Some(loader) = interpreter(Path::new("/bin/sh")) else { return };
     let tells = compile(&place, "tells", TELLS, &["-Wl,--dynamic-linker=/nowhere/ld.so"]);
     let usual = compile(&place, "usual", TELLS, &[]);
-    let told = output(std::process::Command::new(uexec()).args(["explain", "--json"]).arg(usual));
+    let told = output(Command::new(uexec()).args(["explain", "--json"]).arg(usual));
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
     let libraries = told["libraries"].as_array().unwrap().iter();
     let libraries = libraries.map(|library| PathBuf::from(library["path"].as_str().unwrap()));
@@ -108,4 +109,29 @@ fn odd_execs_are_served() {
         let line = format!("{way}: No such file or directory");
         assert!(said.contains(&line), "{way}: {said}");
     }
+}
+
+#[test]
+fn another_proc_in_the_place_of_the_trees() {
+    if crate::VIA != "ptrace" || !possible("another /proc") {
+        return;
+    }
+    let own = |words: &[&str]| {
+        let mut all = vec!["-m", "--propagation", "private"];
+        all.extend(words);
+        let mut command = Command::new("unshare");
+        command.args(all);
+        command
+    };
+    if !root() || !run(&mut own(&["unshare", "-pf", "true"])).status.success() {
+        return skip("another /proc", "no namespaces for it");
+    }
+    let Some(pair) = same_loader() else { return };
+    // All numbers in it are others, of others.
+    let inner = "mount -t proc proc /proc; /bin/echo one; readlink /proc/self; cat /proc/1/comm";
+    let line = format!("unshare -pf sh -c '{inner}'; umount /proc; /bin/echo two");
+    let tree = [uexec().to_str().unwrap(), "run", "--tree", "--via", "ptrace", "--interp", &pair];
+    let words = ["sh", "-c", &line];
+    let inside = output(&mut own(&[&tree[..], &words].concat()));
+    assert_eq!(inside, output(&mut own(&words)));
 }

@@ -8,11 +8,13 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { AT_ONCE = 4 };
+enum { AT_ONCE = 4, LONGEST = 60, GENERATIONS = 20 };
 
-static char *own[] = {"", "", 0};
+/* The program, the way, and when all of this is over for certain. */
+static char *own[] = {"", "", "", 0};
 
 static void *again(void *unused) {
     execv(own[0], own);
@@ -22,12 +24,18 @@ static void *again(void *unused) {
 
 static void go_on(void) {
     pthread_t thread;
-    switch (own[1][0]) {
+    if (time(0) > atol(own[2])) _exit(4);
+    /* No more than so many processes. */
+    int young = own[1][1] < 'a' + GENERATIONS;
+    own[1][1] += young;
+    switch (young ? own[1][0] : 'e') {
     case 't':
         pthread_create(&thread, 0, again, 0);
         pause();
+        break;
     case 'v':
-        if (vfork()) _exit(3);
+        if (vfork()) pause();
+        break;
     case 'f':
         if (fork()) pause();
     }
@@ -35,14 +43,16 @@ static void go_on(void) {
 }
 
 int main(int argc, char **argv) {
-    static char *ways[] = {"e", "t", "v", "f"};
+    static char ways[AT_ONCE][3] = {"ea", "ta", "va", "fa"};
+    char until[32];
     own[0] = argv[0];
-    own[1] = argc > 2 ? "" : argv[1];
-    if (argc == 2) go_on();
+    if (argc == 3) own[1] = argv[1], own[2] = argv[2], go_on();
+    snprintf(until, sizeof until, "%ld", (long)time(0) + LONGEST);
+    own[2] = until;
+    alarm(LONGEST);
     pid_t children[AT_ONCE];
     unsigned seed = 1;
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    alarm(300);
     for (int left = atoi(argv[1]); left > 0; left -= AT_ONCE) {
         for (int i = 0; i < AT_ONCE; i++)
             if (!(children[i] = fork())) {

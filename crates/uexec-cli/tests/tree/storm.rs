@@ -20,7 +20,7 @@ fn kills_at_any_moment() {
     let count = std::env::var("UEXEC_STORM").unwrap_or_else(|_| KILLED.to_owned());
     let pair = (crate::VIA == "ptrace").then(same_loader).flatten();
     let mut words: Vec<_> = pair.into_iter().flat_map(|pair| ["--interp".into(), pair]).collect();
-    words.extend([storm.to_str().unwrap(), &count, "times"].map(str::to_owned));
+    words.extend([storm.to_str().unwrap(), &count].map(str::to_owned));
     let done = run(&mut command(true, words));
     let said = String::from_utf8_lossy(&done.stdout);
     // It ends when all are gone, and all that could write there are.
