@@ -12,13 +12,14 @@ mod apart;
 mod child;
 mod loader;
 mod steps;
+mod wait;
 
 use alloc::ffi::CString;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use rustix::fd::{AsRawFd, FromRawFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use uexec_core::Errno;
 use uexec_core::clone::{CloneArgs, CloneFacts, CloneFlags, Entry, SIGCHLD, decide};
 use uexec_core::lookup::{SHELL, Search};
@@ -144,7 +145,7 @@ impl Spawn<'_> {
         let number = |fd: &OwnedFd| fd.as_raw_fd();
         let own = self.loader.map(Loader::as_fd);
         let moved = own.map(|fd| apart::copy(self.steps, fd)).transpose().map_err(fcntl)?.flatten();
-        let loader = moved.as_ref().map(rustix::fd::AsFd::as_fd).or(own);
+        let loader = moved.as_ref().map(AsFd::as_fd).or(own);
 
         let words = loader::Words::new(report.as_ref().map_or(-1, number));
         let argv = words.argv(self.argv);
@@ -178,22 +179,14 @@ impl Spawn<'_> {
         let mut stack = Vec::<Stack>::with_capacity(1);
         let (pid, pidfd) = self.child(&job, stack.as_mut_ptr())?;
         drop(report);
-        let mut said = [0u8; 8];
-        let failed = match &reports {
-            Some(reports) => {
-                let n = rustix::io::retry_on_intr(|| rustix::io::read(reports, &mut said));
-                n == Ok(said.len())
-            }
-            None => {
-                said = job.said.load(Ordering::Relaxed).to_ne_bytes();
-                said != [0; 8]
-            }
+        let said = match &reports {
+            Some(reports) => wait::report(pid, reports.as_fd(), job.report),
+            None => Some(job.said.load(Ordering::Relaxed).to_ne_bytes()).filter(|s| *s != [0; 8]),
         };
-        if !failed {
-            // The end: the point of no return is passed, or the child was killed, which its parent
-            // will see.
+        let Some(said) = said else {
+            // The point of no return is passed, or the child was killed, which its parent will see.
             return Ok(Spawned { pid, pidfd });
-        }
+        };
         reap(pid);
         let (errno, place) = reported(said);
         Err(match place {

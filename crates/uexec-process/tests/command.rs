@@ -426,6 +426,43 @@ fn children_of_threads_have_only_their_own() {
     });
 }
 
+/// Another thread forks processes that execute nothing and hold what was open at that moment: starting
+/// a program took as long as they lived.
+#[test]
+fn regression_forks_of_other_threads_are_not_waited_for() {
+    in_fork_checked(&|| {
+        let forks = std::thread::spawn(|| {
+            for _ in 0..150 {
+                // SAFETY: the child makes system calls only.
+                let pid = unsafe { libc::fork() };
+                if pid == 0 {
+                    // SAFETY: sleeps.
+                    unsafe { libc::sleep(60) };
+                    // SAFETY: ends.
+                    unsafe { libc::_exit(0) };
+                }
+                FORKED.lock().unwrap().push(pid);
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        });
+        while !forks.is_finished() {
+            let mut child = uexec_process::Command::new("true").spawn().unwrap();
+            assert!(child.wait().unwrap().success());
+        }
+        forks.join().unwrap();
+        for pid in FORKED.lock().unwrap().drain(..) {
+            // SAFETY: a child of this test's.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+            let mut status = 0;
+            // SAFETY: likewise; and a local.
+            unsafe { libc::waitpid(pid, &raw mut status, 0) };
+            assert!(libc::WIFSIGNALED(status), "it had ended by itself");
+        }
+    });
+}
+
+static FORKED: std::sync::Mutex<Vec<i32>> = std::sync::Mutex::new(Vec::new());
+
 /// std has this behind a feature that is not stable.
 #[test]
 fn groups_are_set() {
