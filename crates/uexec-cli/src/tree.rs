@@ -8,6 +8,7 @@ mod aside;
 pub(crate) mod namespace;
 mod ptrace;
 mod table;
+mod twin;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;

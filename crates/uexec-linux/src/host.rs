@@ -43,6 +43,8 @@ pub struct Host {
     root: Option<OwnedFd>,
     /// The kernel itself has executed the program.
     executed: bool,
+    /// What it handed over, until that is asked for.
+    handed: Option<OwnedFd>,
     /// Permission bits and mount options are asked, and nobody else yet.
     by_modes: bool,
     /// Files of which the kernel has not been asked for that reason.
@@ -104,6 +106,7 @@ impl Host {
             exit: OnceCell::new(),
             moved: false,
             executed: false,
+            handed: None,
             by_modes: false,
             unasked: Vec::new(),
             root: None,
@@ -128,6 +131,7 @@ impl Host {
             settings: self.settings,
             moved: false,
             executed: false,
+            handed: None,
             by_modes: false,
             unasked: Vec::new(),
         }
@@ -179,10 +183,12 @@ impl Host {
         self.facts.mmap_base = None;
     }
 
-    /// The kernel itself has just executed the program, by way of a loader: nobody has to be asked
-    /// again whether it may be.
-    pub fn after_exec(&mut self) {
+    /// The kernel itself has just executed the program, by way of a loader that it handed this
+    /// descriptor of the program (`AT_EXECFD`, MISC-26): nobody has to be asked again whether it
+    /// may be. It is this host's by now, and there may be no room for another.
+    pub fn after_exec(&mut self, program: OwnedFd) {
         self.executed = true;
+        self.handed = Some(program);
     }
 
     /// From now on asks nothing but permission bits and mount options whether a file may be
@@ -292,9 +298,10 @@ impl World for Host {
             }
             At::Fd(fd) if !name.as_bytes().starts_with(b"/") => {
                 let dir = ffi::borrow_fd(fd).ok_or(Errno::EBADF)?;
-                if name.is_empty() && self.executed {
+                let handed = self.handed.take_if(|h| name.is_empty() && h.as_raw_fd() == fd);
+                if let Some(handed) = handed {
                     // Given by the kernel for reading, also where nobody may open it so (MISC-26).
-                    HostFile::Data(rustix::io::fcntl_dupfd_cloexec(dir, 3).map_err(errno)?)
+                    HostFile::Data(handed)
                 } else if name.is_empty() {
                     // The file itself, whatever it is.
                     HostFile::Place(rustix::io::fcntl_dupfd_cloexec(dir, 3).map_err(errno)?)

@@ -6,6 +6,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use rustix::fd::{FromRawFd, OwnedFd};
 use uexec_core::abi::at;
 use uexec_core::world::{At, Sysctl};
 use uexec_core::{Errno, Exec, ExecError, Handover, Privileges, Stage, flags, plan};
@@ -71,8 +72,9 @@ pub unsafe fn load(
     let (mut exec, close) = match (config.call.take(), start.aux(at::EXECFD)) {
         (Some(call), _) => called(start, call),
         (None, Some(fd)) => {
-            host.after_exec();
-            handed_over(start, fd as i32)
+            // SAFETY: the kernel has opened it for this program, which knows it by this number only.
+            host.after_exec(unsafe { OwnedFd::from_raw_fd(fd as i32) });
+            (handed_over(start, fd as i32), None)
         }
         (None, None) => {
             report = report_to(&start);
@@ -117,10 +119,10 @@ fn called(start: Start, call: Call) -> (Exec, Option<i32>) {
 }
 
 /// An exec that the kernel has done for the most part: MISC-25, MISC-26, MISC-31.
-fn handed_over(start: Start, fd: i32) -> (Exec, Option<i32>) {
+fn handed_over(start: Start, fd: i32) -> Exec {
     let secureexec = start.aux(at::SECURE) == Some(1);
     let comm = own_comm(&start.execfn).then(|| dentry_name(fd)).flatten();
-    let exec = Exec {
+    Exec {
         at: At::Fd(fd),
         path: Vec::new(),
         flags: flags::AT_EMPTY_PATH,
@@ -131,8 +133,7 @@ fn handed_over(start: Start, fd: i32) -> (Exec, Option<i32>) {
         untold: true,
         handover: Some(Handover { filename: start.execfn, comm, secureexec }),
         ..Exec::default()
-    };
-    (exec, Some(fd))
+    }
 }
 
 /// An exec by a descriptor gives the task the name of the file that is mapped (PIPE-30): the

@@ -2,17 +2,19 @@
 //! and those of the options. An inner tree finds there what it inherits. Registers with that
 //! instance alone.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use uexec_core::binfmt::misc::{Entry, Flags, Misc, Rule, Test, parse};
+use uexec_core::binfmt::misc::{Entry, Flags, Misc, Rule, Test};
 use uexec_linux::{Host, Known};
 use uexec_loader::config::{Config, rule, rule_i386};
 
 use super::namespace::Tried;
+use super::twin;
 use crate::binfmt::table;
 use crate::memfile::memory_file;
 use crate::run::Interps;
@@ -108,54 +110,21 @@ impl Table<'_> {
 }
 
 /// Registers a rule. An interpreter that is handed the program's descriptor must not be taken by a
-/// rule itself (PIPE-36), so a copy of it is used that is none of the loader's.
+/// rule itself (PIPE-36), so a twin of it is used that is none of the loader's.
 fn add(place: &Path, rule: &Rule) -> io::Result<()> {
     let text = |rule: &Rule| rule.register_text().ok_or(io::ErrorKind::InvalidInput);
-    let register = |rule: &Rule| fs::write(place.join("register"), text(rule)?);
-    let copied = match rule.flags.contains(Flags::OPEN_BINARY) {
-        true => copy(rule)?,
+    let register = fs::OpenOptions::new().write(true).open(place.join("register"))?;
+    let twin = match rule.flags.contains(Flags::OPEN_BINARY) {
+        true => twin::of(Path::new(OsStr::from_bytes(&rule.interpreter)))?,
         false => None,
     };
-    let Some(copy) = copied else { return register(rule) };
-    let interpreter = format!("/proc/self/fd/{}", copy.as_raw_fd()).into_bytes();
-    let flags = rule.flags | Flags::FIX_BINARY;
-    register(&Rule { interpreter, flags, ..rule.clone() })?;
+    let Some(twin) = twin else { return (&register).write_all(&text(rule)?) };
+    let fixed = Rule { flags: rule.flags | Flags::FIX_BINARY, ..rule.clone() };
+    let fixed = text(&fixed)?;
+    twin.where_it_lies(|| (&register).write_all(&fixed))?;
     let name = [ORIGINAL, &rule.name].concat();
     let flags = rule.flags - Flags::FIX_BINARY;
-    register(&Rule { name: name.clone(), flags, ..rule.clone() })?;
-    fs::write(place.join(std::ffi::OsStr::from_bytes(&name)), "0")
-}
-
-/// A copy of the rule's interpreter with the mark, if the loader's rules would take it.
-fn copy(rule: &Rule) -> io::Result<Option<OwnedFd>> {
-    const MARK_AT: usize = 15;
-    let path = Path::new(std::ffi::OsStr::from_bytes(&rule.interpreter));
-    let Ok(mut program) = fs::read(path) else { return Ok(None) };
-    let head = core::array::from_fn(|i| program.get(i).copied().unwrap_or(0));
-    let takes =
-        |text: String| parse(text.as_bytes()).is_ok_and(|rule| rule.test.matches(b"", &head));
-    if !takes(self::rule("x", "/x")) && !takes(rule_i386("x", "/x")) {
-        return Ok(None);
-    }
-    program[MARK_AT] = b'u';
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    memory_file(&name, &program, true).map(Some)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_the_loader_takes_is_copied() {
-        let rule = |interpreter: &str| Rule {
-            name: b"x".to_vec(),
-            test: Test::Extension(b"x".to_vec()),
-            interpreter: interpreter.into(),
-            flags: Flags::OPEN_BINARY,
-        };
-        assert!(copy(&rule("/proc/self/exe")).unwrap().is_some());
-        assert!(copy(&rule("/proc/self/cmdline")).unwrap().is_none());
-        assert!(copy(&rule("/nowhere")).unwrap().is_none());
-    }
+    let register = fs::OpenOptions::new().write(true).open(place.join("register"))?;
+    (&register).write_all(&text(&Rule { name: name.clone(), flags, ..rule.clone() })?)?;
+    fs::write(place.join(OsStr::from_bytes(&name)), "0")
 }

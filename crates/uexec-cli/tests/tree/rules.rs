@@ -1,10 +1,11 @@
 //! Rules of the options, programs for i386, and what inner trees inherit.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::common::place::{Place, uexec};
-use crate::common::skip;
-use crate::{VIA, command, compile, interpreter, output, possible, run};
+use crate::common::{root, skip};
+use crate::{VIA, command, compile, interpreter, output, possible, run, unprivileged};
 
 const RULE: &str = ":shown:E::shown::/bin/cat:";
 
@@ -28,6 +29,58 @@ fn rules_of_the_options_count_for_everybody() {
     }
     let failed = run(&mut command(true, ["--binfmt", ":wrong", "true"]));
     assert_eq!(failed.status.code(), Some(125), "{failed:?}");
+}
+
+/// By its path in the rule, through links, and as the file that it is: MISC-25, MISC-31.
+#[test]
+fn interpreters_are_called_as_by_the_kernel() {
+    if !possible("names of interpreters") {
+        return;
+    }
+    if VIA == "ptrace" && !root() {
+        return skip(
+            "names of interpreters",
+            "a tracer's loader cannot give them to who is not root",
+        );
+    }
+    let place = Place::new();
+    fs::set_permissions(&place.path, fs::Permissions::from_mode(0o755)).unwrap();
+    let tells = fs::canonicalize(compile(&place, "tells", include_str!("tells.c"), &[])).unwrap();
+    let (link, above) = (place.join("link"), place.join("above"));
+    std::os::unix::fs::symlink(&tells, &link).unwrap();
+    std::os::unix::fs::symlink(&place.path, &above).unwrap();
+    let file = place.script("a.shown", "");
+    let line = format!("exec 3>&-; {} x; :", file.display());
+    let len = file.as_os_str().len();
+    for name in [tells.clone(), link, above.join("above/link")] {
+        for flags in ["", "F", "O", "OCPF"] {
+            let rule = format!(":shown:E::shown::{}:{flags}", name.display());
+            let argv0 = format!(" {} <{:.20}>", name.as_os_str().len(), name.to_str().unwrap());
+            let exe = format!(", is a.shown, {},{argv0} {len} <", tells.display());
+            // Only who has the capability gets his name from a tracer.
+            for tester in [true, VIA == "ptrace"] {
+                let mut command = command(true, ["--binfmt", &rule, "sh", "-c", &line]);
+                let said = output(if tester { &mut command } else { unprivileged(&mut command) });
+                assert!(said.contains(&exe), "{said} not {exe}");
+                let handed = said.contains("descriptors 0 1 2 3");
+                assert_eq!(handed, flags.contains('O'), "{said}");
+            }
+        }
+    }
+}
+
+/// The loader makes do with the one descriptor that the kernel has given it.
+#[test]
+fn one_free_descriptor_is_enough() {
+    if !possible("few descriptors") {
+        return;
+    }
+    let place = Place::new();
+    let source = "int main(void) { return 7; }\n";
+    let program = compile(&place, "few", source, &["-static"]);
+    let line = format!("ulimit -n 4; {}; echo $?", program.display());
+    let [ours, kernels] = [true, false].map(|tree| output(&mut command(tree, ["sh", "-c", &line])));
+    assert_eq!((ours, kernels), ("7\n".into(), "7\n".into()));
 }
 
 #[test]
