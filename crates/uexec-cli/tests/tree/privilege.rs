@@ -82,6 +82,12 @@ fn what_is_forbidden_outside_is_forbidden_inside() {
         "umount /proc/sys/fs/binfmt_misc".to_owned(),
         "mount -t tmpfs none /mnt".to_owned(),
         "chown 0 .".to_owned(),
+        "echo '0 0 1' > /proc/self/uid_map".to_owned(),
+        "echo '0 0 1' > /proc/self/gid_map".to_owned(),
+        "echo allow > /proc/self/setgroups".to_owned(),
+        "mknod device b 8 0".to_owned(),
+        "chroot / true".to_owned(),
+        "nice -n -5 true 2>&1 | grep -v denied".to_owned(),
     ];
     if root() {
         lines.push(format!("cat {}", secret.display()));
@@ -108,4 +114,49 @@ fn files_that_cannot_be_read_are_run_and_not_dumpable() {
     let [ours, kernels] =
         [true, false].map(|tree| output(unprivileged(&mut command(tree, [&who]))));
     assert_eq!(ours, kernels);
+}
+
+/// `security.capability` with `CAP_NET_ADMIN`, permitted and effective (`capabilities(7)`).
+const NET_ADMIN: [u8; 20] = {
+    let mut value = [0; 20];
+    (value[0], value[3], value[5]) = (1, 2, 0x10);
+    value
+};
+
+/// What who is not root has in a tree by `binfmt_misc`.
+const CHECKPOINT_RESTORE: u64 = 1 << 40;
+
+#[test]
+fn file_capabilities_give_no_more_than_outside() {
+    if !possible("file capabilities") {
+        return;
+    }
+    let place = Place::new();
+    let who = place.join("grep");
+    fs::copy("/bin/grep", &who).unwrap();
+    let flags = rustix::fs::XattrFlags::empty();
+    if rustix::fs::setxattr(&who, "security.capability", &NET_ADMIN, flags).is_err() {
+        return skip("file capabilities", "they cannot be set here");
+    }
+    let line = format!("{} CapEff /proc/self/status", who.display());
+    let capabilities = |words: &[&str], tree| {
+        let said = output(unprivileged(&mut command(tree, words)));
+        u64::from_str_radix(said.trim_start_matches("CapEff:").trim(), 16).unwrap()
+    };
+    let outside = capabilities(&["sh", "-c", &line], false);
+    if outside & 1 << 12 == 0 {
+        return skip("file capabilities", "the temporary directory is mounted nosuid");
+    }
+    let pair = same_loader();
+    let served: Vec<&str> = pair.iter().flat_map(|pair| ["--interp", pair]).collect();
+    for options in [vec![], served] {
+        let words = [&options[..], &["sh", "-c", &line]].concat();
+        let inside = capabilities(&words, true);
+        let allowed = match crate::VIA {
+            // In the tree's own user namespace, where they reach nothing outside of it.
+            "binfmt" => outside | CHECKPOINT_RESTORE,
+            _ => 0,
+        };
+        assert_eq!(inside & !allowed, 0, "{options:?}");
+    }
 }
