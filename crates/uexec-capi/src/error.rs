@@ -78,7 +78,7 @@ thread_local! {
 }
 
 /// What this thread's last call of this library failed with: fills `out`, answers its errno.
-#[unsafe(no_mangle)]
+#[cfg_attr(feature = "exports", unsafe(no_mangle))]
 pub unsafe extern "C" fn uexec_last_error(out: *mut uexec_error) -> c_int {
     let last = LAST.with(|last| *last.borrow());
     if !out.is_null() {

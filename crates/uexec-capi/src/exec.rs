@@ -26,7 +26,7 @@ unsafe fn with_path(path: *const c_char, f: impl FnOnce(&CStr) -> ExecError) -> 
 }
 
 /// `execve(2)`.
-#[unsafe(no_mangle)]
+#[cfg_attr(feature = "exports", unsafe(no_mangle))]
 pub unsafe extern "C" fn uexec_execve(path: *const c_char, argv: Array, envp: Array) -> c_int {
     // SAFETY: the caller's array.
     let argv = unsafe { strings(argv) };
@@ -37,7 +37,7 @@ pub unsafe extern "C" fn uexec_execve(path: *const c_char, argv: Array, envp: Ar
 }
 
 /// `execv(3)`.
-#[unsafe(no_mangle)]
+#[cfg_attr(feature = "exports", unsafe(no_mangle))]
 pub unsafe extern "C" fn uexec_execv(path: *const c_char, argv: Array) -> c_int {
     // SAFETY: the caller's array.
     let argv = unsafe { strings(argv) };
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn uexec_execv(path: *const c_char, argv: Array) -> c_int 
 }
 
 /// `execvp(3)`.
-#[unsafe(no_mangle)]
+#[cfg_attr(feature = "exports", unsafe(no_mangle))]
 pub unsafe extern "C" fn uexec_execvp(file: *const c_char, argv: Array) -> c_int {
     // SAFETY: the caller's array.
     let argv = unsafe { strings(argv) };
@@ -55,7 +55,7 @@ pub unsafe extern "C" fn uexec_execvp(file: *const c_char, argv: Array) -> c_int
 }
 
 /// `execvpe(3)`.
-#[unsafe(no_mangle)]
+#[cfg_attr(feature = "exports", unsafe(no_mangle))]
 pub unsafe extern "C" fn uexec_execvpe(file: *const c_char, argv: Array, envp: Array) -> c_int {
     // SAFETY: the caller's array.
     let argv = unsafe { strings(argv) };
@@ -66,7 +66,7 @@ pub unsafe extern "C" fn uexec_execvpe(file: *const c_char, argv: Array, envp: A
 }
 
 /// `execveat(2)`.
-#[unsafe(no_mangle)]
+#[cfg_attr(feature = "exports", unsafe(no_mangle))]
 pub unsafe extern "C" fn uexec_execveat(
     dirfd: c_int,
     path: *const c_char,
@@ -84,7 +84,7 @@ pub unsafe extern "C" fn uexec_execveat(
 }
 
 /// `fexecve(3)`.
-#[unsafe(no_mangle)]
+#[cfg_attr(feature = "exports", unsafe(no_mangle))]
 pub unsafe extern "C" fn uexec_fexecve(fd: c_int, argv: Array, envp: Array) -> c_int {
     if argv.is_null() || envp.is_null() {
         return fail(&ExecError::host("fexecve", Errno::EINVAL));
@@ -98,16 +98,19 @@ pub unsafe extern "C" fn uexec_fexecve(fd: c_int, argv: Array, envp: Array) -> c
 
 variadic! {
     /// `execl(3)`.
+    #[cfg_attr(feature = "exports", unsafe(no_mangle))]
     uexec_execl => uexec_execv
 }
 
 variadic! {
     /// `execlp(3)`.
+    #[cfg_attr(feature = "exports", unsafe(no_mangle))]
     uexec_execlp => uexec_execvp
 }
 
 variadic! {
     /// `execle(3)`.
+    #[cfg_attr(feature = "exports", unsafe(no_mangle))]
     uexec_execle => execle
 }
 
@@ -124,7 +127,7 @@ unsafe extern "C" fn execle(path: *const c_char, list: Array) -> c_int {
 }
 
 /// Whether [`uexec_execve`] would succeed: 0, or an errno; what is the matter goes to `out`.
-#[unsafe(no_mangle)]
+#[cfg_attr(feature = "exports", unsafe(no_mangle))]
 pub unsafe extern "C" fn uexec_explain(
     path: *const c_char,
     argv: Array,

@@ -58,7 +58,7 @@ pub struct uexec_how {
 }
 
 /// Starts the program at `path`.
-#[unsafe(no_mangle)]
+#[cfg_attr(feature = "exports", unsafe(no_mangle))]
 pub unsafe extern "C" fn uexec_spawn(
     pid: *mut libc::pid_t,
     path: *const c_char,
@@ -71,7 +71,7 @@ pub unsafe extern "C" fn uexec_spawn(
 }
 
 /// Starts the program `file`, looked for in the caller's `PATH`.
-#[unsafe(no_mangle)]
+#[cfg_attr(feature = "exports", unsafe(no_mangle))]
 pub unsafe extern "C" fn uexec_spawnp(
     pid: *mut libc::pid_t,
     file: *const c_char,

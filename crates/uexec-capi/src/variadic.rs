@@ -1,7 +1,7 @@
 //! Functions with a list of arguments, which Rust can only call, not be: a few instructions put the
 //! list in order and hand it on as an array. Decides nothing.
 
-/// Defines the C function `$name(const char *, const char *, …)`, which calls `$with` with its
+/// Defines, with these attributes, the C function `$name(const char *, const char *, …)`, which calls `$with` with its
 /// first argument and an array of all others; what follows the array is the caller's stack, so that
 /// `$with` has to stop where the list ends.
 ///
@@ -12,7 +12,6 @@ macro_rules! variadic {
     ($(#[$meta:meta])* $name:ident => $with:path) => {
         $(#[$meta])*
         #[unsafe(naked)]
-        #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name(
             _path: *const core::ffi::c_char,
             _arg: *const core::ffi::c_char,

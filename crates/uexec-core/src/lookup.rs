@@ -25,12 +25,15 @@ pub const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 /// What runs a file that is no program (ERR-70).
 pub const SHELL: &[u8] = b"/bin/sh";
 
+/// Longest name of a directory entry (`NAME_MAX`, `pathname(7)`).
+const NAME_MAX: usize = 255;
+
 /// The paths that are tried for `file`, in order: itself if it has a slash, else one for each
 /// directory of `path`, of which an empty one is the working directory.
 ///
 /// # Errors
-/// `ENOENT` for an empty name. One that no directory can have is tried all the same: what is in the way
-/// of that is told first (glibc 2.36).
+/// `ENOENT` for an empty name. One that no directory can have is tried all the same, as far as that
+/// shows: what is in the way of it is told first (glibc 2.36).
 pub fn candidates(file: &[u8], path: Option<&[u8]>) -> Result<Vec<Vec<u8>>, Errno> {
     if file.is_empty() {
         return Err(Errno::ENOENT);
@@ -38,6 +41,7 @@ pub fn candidates(file: &[u8], path: Option<&[u8]>) -> Result<Vec<Vec<u8>>, Errn
     if file.contains(&b'/') {
         return Ok(alloc::vec![file.to_vec()]);
     }
+    let file = file.get(..=NAME_MAX).unwrap_or(file);
     let dirs = path.unwrap_or(DEFAULT_PATH).split(|b| *b == b':');
     // A directory whose path no call would take is left out (glibc 2.36 looks in the working
     // directory instead, which nobody has asked for).

@@ -36,7 +36,9 @@
 //! - A `userfaultfd(2)` descriptor that the program inherits and that wants to hear of unmapping is
 //!   waited for, where nobody else reads it; an io_uring with a polling thread (`IORING_SETUP_SQPOLL`)
 //!   that it inherits keeps that thread.
-//! - Not from a signal handler: planning allocates.
+//! - Not from a signal handler that may have interrupted the allocator, and not on a small alternate
+//!   stack (`sigaltstack(2)`): planning allocates, and takes up to 256 KiB of stack.
+//! - About 640 KiB of memory have to be free, else the exec fails with `ENOMEM`.
 //!
 //! As during any `execve(2)`, other threads cannot make threads for the moment in which the kernel is
 //! asked about the file: `clone(2)` gives them `EAGAIN`.
@@ -49,6 +51,7 @@ use uexec_core::{Errno, ExecError, KERNEL_FORMATS, Plan, Privileges, Registry, p
 
 use crate::host::Host;
 use crate::process::Caller;
+pub use crate::room::ask as room;
 use crate::share::{OtherWay, Owners, owners};
 use crate::threads::{self, Ending, Obstacle, Stopped};
 use crate::{Prepared, ffi, is_cloexec, prepare, sealed};
@@ -246,7 +249,21 @@ impl<'a> Exec<'a> {
     /// the kernel. Destructors do not run, and what is buffered is not written.
     #[must_use = "it has failed when it returns"]
     pub fn exec(self) -> ExecError {
-        match self.go(false) {
+        if let Err(errno) = room() {
+            return ExecError::host("making room for the exec", errno);
+        }
+        let owners = owners();
+        if owners == Owners::Others {
+            // What it takes of somebody else's memory would stay there.
+            return self.replace(owners);
+        }
+        let (mut this, mut error) = (Some(self), None);
+        crate::room::on_own_stack(&mut || error = this.take().map(|this| this.replace(owners)));
+        error.unwrap_or_else(|| ExecError::host("exec", Errno::EINVAL))
+    }
+
+    fn replace(self, owners: Owners) -> ExecError {
+        match self.go(owners, false) {
             Err(error) => error,
             Ok(Ready { stopped, ending, kept }) => {
                 core::mem::forget(kept);
@@ -271,12 +288,11 @@ impl<'a> Exec<'a> {
     /// That of the exec.
     pub fn rehearse(mut self) -> Result<(), ExecError> {
         self.loader = None;
-        self.go(true).map(drop)
+        self.go(owners(), true).map(drop)
     }
 
-    fn go(mut self, rehearsal: bool) -> Result<Ready, ExecError> {
+    fn go(mut self, owners: Owners, rehearsal: bool) -> Result<Ready, ExecError> {
         self.what.untold = true;
-        let owners = owners();
         let mut other_way = OtherWay::None;
         // Of several threads' memory it is asked when they stand still.
         let sealed = owners == Owners::Thread && sealed::any();

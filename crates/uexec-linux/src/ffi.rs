@@ -194,6 +194,15 @@ pub(crate) fn limit(resource: u64) -> Option<[u64; 2]> {
     asked.ok().map(|_| limit)
 }
 
+/// Whether this is a signal handler's alternate stack (`sigaltstack(2)`).
+pub(crate) fn is_on_alternate_stack() -> bool {
+    const SS_ONSTACK: u64 = 1;
+    let mut old = [0u64; 3];
+    // SAFETY: asks; fills the three words.
+    let asked = unsafe { syscall6(nr::SIGALTSTACK, [0, (&raw mut old) as u64, 0, 0, 0, 0]) };
+    result(asked).is_ok() && old[1] & SS_ONSTACK != 0
+}
+
 /// File-system user and group id of this thread (`setfsuid(2)` with an id that cannot be).
 pub(crate) fn fs_ids() -> (u32, u32) {
     let ask = |nr| plain(nr, [u64::from(u32::MAX), 0, 0, 0, 0, 0]).unwrap_or(0) as u32;

@@ -7,7 +7,7 @@ use core::mem::MaybeUninit;
 use rustix::fd::AsRawFd;
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 
-use crate::ffi::{self, thread};
+use crate::ffi::{self, Ids, thread};
 use crate::procfs::{each_line, read_number};
 use crate::threads::{self, PATIENCE, Task, wait_a_little};
 
@@ -32,6 +32,15 @@ pub(crate) fn leave(keep: &[i32], defaults: u64) {
         unshare_descriptors();
     }
     reset_signals(defaults);
+    settle_fs_ids();
+}
+
+/// Who accesses files is the effective user again (PIPE-42).
+fn settle_fs_ids() {
+    let ((_, user, _), (_, group, _)) = (ffi::res_ids(Ids::User), ffi::res_ids(Ids::Group));
+    if ffi::fs_ids() != (user, group) {
+        ffi::tracer::set_fs_ids(user, group);
+    }
 }
 
 /// From another process that has the same table (`CLONE_FILES`).

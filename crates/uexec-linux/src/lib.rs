@@ -39,6 +39,8 @@ mod procfs;
 mod publish;
 #[allow(unsafe_code, reason = "futexes at addresses that a list names")]
 mod robust;
+#[allow(unsafe_code, reason = "calls on another stack")]
+mod room;
 mod sealed;
 #[allow(unsafe_code, reason = "starts another program by the kernel")]
 mod share;

@@ -71,14 +71,17 @@ unsafe extern "C" fn execvpe(file: *const c_char, argv: Array, envp: Array) -> c
 }
 
 variadic! {
+    #[unsafe(no_mangle)]
     execl => execv
 }
 
 variadic! {
+    #[unsafe(no_mangle)]
     execlp => execvp
 }
 
 variadic! {
+    #[unsafe(no_mangle)]
     execle => execle_list
 }
 

@@ -128,6 +128,20 @@ fn spawns_of_all_kinds_are_as_before() {
     assert_eq!(without(&report).len(), without(&expected_report).len());
 }
 
+/// What it exports are libc's names: those of libuexec, whose code it shares, would take the place of
+/// libuexec's own.
+#[test]
+fn regression_only_names_of_libc_are_exported() {
+    let Some(prefix) = prefix() else { return };
+    let names = Command::new("nm").args(["-D", "--defined-only"]).arg(library(prefix)).output();
+    let Ok(names) = names else { return eprintln!("skipped: there is no nm") };
+    let names = String::from_utf8_lossy(&names.stdout).into_owned();
+    assert!(names.contains(" execve") && names.contains(" posix_spawnp"), "{names}");
+    let others: Vec<_> =
+        names.lines().filter(|l| l.contains("uexec") || l.contains("rust")).collect();
+    assert!(others.is_empty(), "{others:?}");
+}
+
 /// Modes of `popen(3)`, streams closed by `fclose(3)`, signals of `system(3)`, threads that are
 /// cancelled, and no descriptor left.
 #[test]

@@ -274,6 +274,7 @@ pub(crate) mod nr {
     pub(crate) const MPROTECT: u64 = 10;
     pub(crate) const MINCORE: u64 = 27;
     pub(crate) const MUNMAP: u64 = 11;
+    pub(crate) const SIGALTSTACK: u64 = 131;
     pub(crate) const RT_SIGACTION: u64 = 13;
     pub(crate) const RT_SIGPROCMASK: u64 = 14;
     pub(crate) const SCHED_YIELD: u64 = 24;

@@ -57,6 +57,28 @@ pub(crate) unsafe fn on_stack(top: u64, f: extern "C" fn(u64) -> !, argument: u6
     }
 }
 
+/// The same for an `f` that returns.
+///
+/// # Safety
+/// As for [`on_stack`].
+pub(crate) unsafe fn call_on_stack(top: u64, f: extern "C" fn(u64), argument: u64) {
+    // SAFETY: the stack is aligned as the ABI wants it before a call; the old one is kept in a register
+    // that `f` preserves. The rest is the caller's promise.
+    unsafe {
+        asm!(
+            "mov r12, rsp",
+            "mov rsp, {top}",
+            "call {f}",
+            "mov rsp, r12",
+            top = in(reg) top & !15,
+            f = in(reg) f,
+            in("rdi") argument,
+            out("r12") _,
+            clobber_abi("C"),
+        )
+    }
+}
+
 /// `clone(2)` with a stack and a function for the child, which does not return from it. Returns
 /// what the parent gets.
 ///

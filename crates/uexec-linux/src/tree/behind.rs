@@ -14,6 +14,8 @@ use crate::procfs;
 
 /// Bytes kept for the path. The longest has 27 and its end.
 const ROOM: usize = 32;
+/// Bytes by which the vdso is known: its ELF header.
+const HEAD: usize = 64;
 
 /// A file of the tracer's, and where its path goes.
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ pub(super) struct Behind {
     path: String,
     /// From the beginning of the vdso's code.
     offset: u64,
+    /// What that begins with.
+    head: [u8; HEAD],
 }
 
 impl Behind {
@@ -36,12 +40,22 @@ impl Behind {
         // The number that this process has there.
         let pid = rustix::fs::readlink(c"/proc/self", alloc::vec::Vec::new()).ok()?;
         let path = format!("/proc/{}/fd/{fd}", pid.to_str().ok()?);
-        (path.len() < ROOM).then_some(Behind { path, offset: offset as u64 })
+        let head = *code.first_chunk()?;
+        (path.len() < ROOM).then_some(Behind { path, offset: offset as u64, head })
     }
 
     /// Writes it to a stopped thread's memory; its address there.
     pub(super) fn put(&self, tid: i32) -> Option<u64> {
-        let addr = vdso_of(tid)? + self.offset;
+        let vdso = vdso_of(tid)?;
+        let addr = vdso + self.offset;
+        // A program may have put something else there since.
+        let (mut head, mut there) = ([0u8; HEAD], [0u8; ROOM]);
+        let read = [(vdso, &mut head[..]), (addr, &mut there[..])];
+        for (from, to) in read {
+            (tracer::read_memory(tid, from, to) == to.len()).then_some(())?;
+        }
+        let free = there == [0; ROOM] || there.starts_with(self.path.as_bytes());
+        (head == self.head && free).then_some(())?;
         let mut bytes = [0u8; ROOM];
         bytes.get_mut(..self.path.len())?.copy_from_slice(self.path.as_bytes());
         let whole = (self.path.len() / 8 + 1) * 8;

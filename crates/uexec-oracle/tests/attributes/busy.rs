@@ -63,8 +63,10 @@ fn with_everything_as_nobody() {
 /// Each alone, so that none hides another.
 #[test]
 fn with_one_thing() {
-    let all: Vec<&str> =
-        EVERYTHING.split(',').chain(["no clock", "undumpable", "keys", "keys of thread"]).collect();
+    let all: Vec<&str> = EVERYTHING
+        .split(',')
+        .chain(["no clock", "undumpable", "keys", "keys of thread", "file ids"])
+        .collect();
     let cases: Vec<_> =
         all.iter().flat_map(|e| [("leader", "pause", *e), ("other", "pause", *e)]).collect();
     same("each", &cases, &[]);

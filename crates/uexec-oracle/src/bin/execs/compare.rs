@@ -220,6 +220,16 @@ fn is_rest(plain: &Plain, call: &[Vec<u8>]) -> bool {
     plain.argv.len() > call.len() && plain.argv.ends_with(call.get(1..).unwrap_or_default())
 }
 
+/// An open file of another process, by its path in `/proc`: the tracer's.
+fn is_of_another(path: &[u8]) -> bool {
+    let mut parts = path.split(|b| *b == b'/');
+    let number = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+    parts.next() == Some(b"")
+        && parts.next() == Some(b"proc")
+        && parts.next().is_some_and(number)
+        && parts.next() == Some(b"fd")
+}
+
 /// Whom the kernel has started.
 enum Given {
     /// The program itself.
@@ -233,7 +243,7 @@ enum Given {
 impl Given {
     fn of(exec: &Exec) -> Given {
         let argv = arguments(exec);
-        if exec.filename.starts_with(b"/dev/fd/") {
+        if exec.filename.starts_with(b"/dev/fd/") || is_of_another(&exec.filename) {
             return Given::Files(argv);
         }
         let filename = exec.filename.clone();

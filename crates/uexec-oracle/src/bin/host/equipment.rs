@@ -39,6 +39,11 @@ pub(crate) fn process(names: &[&str]) -> Result<(), String> {
             "no new privileges" => apply(&[State::Prctl(libc::PR_SET_NO_NEW_PRIVS, [1, 0, 0, 0])]),
             "rseq of leader" => restartable_sequences(),
             "no ptrace" => no_ptrace(),
+            "file ids" => {
+                call(libc::SYS_setfsgid, [65_534, 0, 0, 0, 0]);
+                call(libc::SYS_setfsuid, [65_534, 0, 0, 0, 0]);
+                true
+            }
             "sealed" => sealed(),
             "keys" => keys(-2) && keys(-1),
             "undumpable" => apply(&[State::Prctl(libc::PR_SET_DUMPABLE, [0, 0, 0, 0])]),
