@@ -8,6 +8,7 @@ mod children;
 mod complete;
 mod ends;
 mod equal;
+mod gain;
 mod jobs;
 mod kit;
 mod odd;

@@ -11,6 +11,8 @@ mod complete;
 mod ends;
 #[path = "../tree/equal.rs"]
 mod equal;
+#[path = "../tree/gain.rs"]
+mod gain;
 #[path = "../tree/jobs.rs"]
 mod jobs;
 #[path = "../tree/kit.rs"]
