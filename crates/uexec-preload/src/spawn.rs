@@ -18,61 +18,29 @@ use crate::rules;
 
 type Attributes = libc::posix_spawnattr_t;
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn posix_spawn(
-    pid: *mut c_int,
-    path: *const c_char,
-    file_actions: *const Actions,
-    attributes: *const Attributes,
-    argv: Array,
-    envp: Array,
-) -> c_int {
-    let started = Started::Pid(pid);
-    // SAFETY: the caller's.
-    unsafe { start(started, path, file_actions, attributes, argv, envp, false) }
+/// One of libc's functions: its name, what it tells the caller, whether it searches.
+macro_rules! in_place_of {
+    ($name:ident, $told:path, $searches:literal) => {
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(
+            told: *mut c_int,
+            path: *const c_char,
+            file_actions: *const Actions,
+            attributes: *const Attributes,
+            argv: Array,
+            envp: Array,
+        ) -> c_int {
+            let told = $told(told);
+            // SAFETY: the caller's.
+            unsafe { start(told, path, file_actions, attributes, argv, envp, $searches) }
+        }
+    };
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn posix_spawnp(
-    pid: *mut c_int,
-    file: *const c_char,
-    file_actions: *const Actions,
-    attributes: *const Attributes,
-    argv: Array,
-    envp: Array,
-) -> c_int {
-    let started = Started::Pid(pid);
-    // SAFETY: the caller's.
-    unsafe { start(started, file, file_actions, attributes, argv, envp, true) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pidfd_spawn(
-    pidfd: *mut c_int,
-    path: *const c_char,
-    file_actions: *const Actions,
-    attributes: *const Attributes,
-    argv: Array,
-    envp: Array,
-) -> c_int {
-    let started = Started::Pidfd(pidfd);
-    // SAFETY: the caller's.
-    unsafe { start(started, path, file_actions, attributes, argv, envp, false) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pidfd_spawnp(
-    pidfd: *mut c_int,
-    file: *const c_char,
-    file_actions: *const Actions,
-    attributes: *const Attributes,
-    argv: Array,
-    envp: Array,
-) -> c_int {
-    let started = Started::Pidfd(pidfd);
-    // SAFETY: the caller's.
-    unsafe { start(started, file, file_actions, attributes, argv, envp, true) }
-}
+in_place_of!(posix_spawn, Started::Pid, false);
+in_place_of!(posix_spawnp, Started::Pid, true);
+in_place_of!(pidfd_spawn, Started::Pidfd, false);
+in_place_of!(pidfd_spawnp, Started::Pidfd, true);
 
 /// Where the caller wants to be told of the child.
 #[derive(Clone, Copy)]
