@@ -74,7 +74,13 @@ static void stops(void) {
     if (pipe(ready)) return;
     char number[16];
     snprintf(number, sizeof number, "%d", ready[1]);
-    pid_t pid = start("pause", number);
+    fflush(stdout);
+    pid_t pid = fork();
+    if (!pid) {
+        /* In a group without a parent outside of it nobody is stopped by SIGTSTP. */
+        setpgid(0, 0);
+        become("pause", number);
+    }
     char byte;
     if (read(ready[0], &byte, 1) != 1) return;
     for (int n = 0; n < 2; n++) {
@@ -305,6 +311,8 @@ int main(int argc, char **argv) {
     sigaddset(&chld, SIGCHLD);
     if (argc > 2) return child(argv[1], argv[2]);
     sigprocmask(SIG_BLOCK, &chld, 0);
+    /* Rather dead than stuck. */
+    alarm(120);
     ends();
     stops();
     without_zombies();
