@@ -87,7 +87,7 @@ fn spawns_of_all_kinds_are_as_before() {
     let _ = dir.compile(&probe, "probe", &[&report]);
     let program = dir.compile(&sources.join("tests/c/matrix.c"), "matrix", &[&report]);
     dir.file("in/input", "of another file\n", 0o644);
-    std::fs::copy(dir.path().join("probe"), dir.path().join("in/probe")).unwrap();
+    xtask::scratch::copy(&dir.path().join("probe"), &dir.path().join("in/probe"));
     dir.file("input", "of a file\n", 0o644);
     dir.file("text", "exit 5\n", 0o755);
     dir.file("hashbang", &format!("#!{here}/probe of the script\n"), 0o755);

@@ -8,6 +8,8 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
+use xtask::scratch::{copy, write};
+
 /// Runs the same lines with std's types and with uexec's, and compares what they answer.
 macro_rules! same {
     ($($(#[$meta:meta])* fn $name:ident() $body:block)*) => {$(
@@ -182,9 +184,7 @@ same! {
 
     fn errors_are_the_kernels() {
         let text = scratch("text");
-        fs::write(&text, "echo as a script $*\n").expect("writes");
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(&text, mode).expect("sets");
+        write(&text, "echo as a script $*\n", 0o755);
         let results = [
             Command::new("no-such-program").output(),
             Command::new("/no/such/program").output(),
@@ -205,9 +205,7 @@ same! {
 
     fn missing_interpreter() {
         let text = scratch("script");
-        fs::write(&text, "#!/no/such/interpreter\n").expect("writes");
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(&text, mode).expect("sets");
+        write(&text, "#!/no/such/interpreter\n", 0o755);
         let result = Command::new(&text).output();
         fs::remove_file(text).expect("removes");
         said(result)
@@ -216,12 +214,10 @@ same! {
     /// In `PATH`, one that cannot run does not hide one that can.
     fn broken_before_good() {
         let dir = scratch("path");
-        let mode = || std::os::unix::fs::PermissionsExt::from_mode(0o755);
         for (name, text) in [("a", "#!/no/such\n"), ("b", "#!/bin/sh\necho good\n")] {
             let place = dir.join(name);
             fs::create_dir_all(&place).expect("creates");
-            fs::write(place.join("prog"), text).expect("writes");
-            fs::set_permissions(place.join("prog"), mode()).expect("sets");
+            write(&place.join("prog"), text, 0o755);
         }
         let path = format!("{0}/missing:{0}/a:{0}/b", dir.display());
         let result = Command::new("prog").env("PATH", path).output();
@@ -260,7 +256,7 @@ same! {
             return String::new();
         }
         let file = scratch("private");
-        fs::copy("/bin/true", &file).expect("copies");
+        copy("/bin/true".as_ref(), &file);
         fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("sets");
         let results = [Command::new(&file).output(), Command::new(&file).uid(1234).output()];
         fs::remove_file(file).expect("removes");

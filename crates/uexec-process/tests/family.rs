@@ -7,7 +7,7 @@ use std::ffi::{CStr, CString, c_char};
 use std::fs;
 use std::io::Read;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 /// A directory that goes away with the test.
@@ -24,8 +24,7 @@ impl Dir {
     fn file(&self, path: &str, text: &str, mode: u32) {
         let path = self.0.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        xtask::scratch::write(&path, text, mode);
     }
 }
 

@@ -382,7 +382,7 @@ fn random_commands_are_as_by_std() {
     let report = format!("-DREPORT=\"{}/report\"", dir.path().display());
     let _ = dir.compile(&source, "probe", &[&report]);
     dir.file("in/input", "of another file\n", 0o644);
-    fs::copy(dir.path().join("probe"), dir.path().join("in/probe")).unwrap();
+    xtask::scratch::copy(&dir.path().join("probe"), &dir.path().join("in/probe"));
     dir.file("input", "of a file\n", 0o644);
     dir.file("text", "echo \"text $0 $#\"; exit 5\n", 0o755);
     dir.file("hashbang", &format!("#!{}/probe of the script\n", dir.path().display()), 0o755);

@@ -61,8 +61,7 @@ impl Scratch {
     pub fn file(&self, path: &str, text: &(impl AsRef<[u8]> + ?Sized), mode: u32) {
         let path = self.0.join(path);
         fs::create_dir_all(path.parent().unwrap_or(&self.0)).expect("a folder");
-        fs::write(&path, text).expect("a file");
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("its mode");
+        write(&path, text, mode);
     }
 
     /// Compiles a program in C into it.
@@ -110,4 +109,31 @@ pub fn may_map_so_low() -> bool {
     let has = u64::from_str_radix(line.trim(), 16).unwrap_or(0) & SYS_RAWIO != 0;
     let least = fs::read_to_string("/proc/sys/vm/mmap_min_addr").unwrap_or_default();
     has || least.trim().parse().is_ok_and(|least: u64| least <= 4096)
+}
+
+/// Writes a file. One that can be executed is written by another process: a child that another
+/// thread of this one starts meanwhile would hold it open, and `execve(2)` say `ETXTBSY`.
+///
+/// # Panics
+/// When that is impossible.
+pub fn write(path: &Path, text: &(impl AsRef<[u8]> + ?Sized), mode: u32) {
+    if mode & 0o111 == 0 {
+        fs::write(path, text).expect("a file");
+    } else {
+        let mut first = path.as_os_str().to_owned();
+        first.push(".first");
+        fs::write(&first, text).expect("a file");
+        copy(Path::new(&first), path);
+        fs::remove_file(first).expect("the copy is enough");
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its mode");
+}
+
+/// Copies a program, by another process for the same reason.
+///
+/// # Panics
+/// When that is impossible.
+pub fn copy(from: &Path, to: &Path) {
+    let done = Command::new("cp").arg(from).arg(to).status().expect("cp can be started");
+    assert!(done.success(), "cp {} {}", from.display(), to.display());
 }
