@@ -3,11 +3,14 @@
 
 #![allow(unsafe_code, reason = "closures in the child, and forked helpers")]
 
+mod common;
+
 use std::fmt::Debug;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
+use common::in_fork;
 use xtask::scratch::{copy, write};
 
 /// Runs the same lines with std's types and with uexec's, and compares what they answer.
@@ -313,7 +316,7 @@ same! {
     }
 
     fn replaces_a_process() {
-        let runs = |f: &dyn Fn() -> i32| in_fork(f);
+        let runs = |f: &dyn Fn() -> i32| exit_of(f);
         said([
             runs(&|| Command::new("sh").args(["-c", "exit 7"]).exec().raw_os_error().unwrap_or(0)),
             runs(&|| Command::new("no-such-program").exec().raw_os_error().unwrap_or(0)),
@@ -324,7 +327,7 @@ same! {
     /// FORK-29 and PIPE-4: the limit counts the user's tasks at the clone, and again at the exec of
     /// one who has become that user.
     fn limit_of_processes() {
-        let limited = |f: &dyn Fn() -> i32| in_fork(&|| {
+        let limited = |f: &dyn Fn() -> i32| exit_of(&|| {
             let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
             // SAFETY: a plain system call in a process of this test.
             unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const limit) };
@@ -348,19 +351,9 @@ same! {
     }
 }
 
-/// Runs `f` in a forked child; its exit status is what `f` answers, if it does.
-fn in_fork(f: &dyn Fn() -> i32) -> i32 {
-    // SAFETY: the child uses its copies, and glibc makes its allocator usable in it.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        let code = f();
-        // SAFETY: leaves without running anything of the parent's.
-        unsafe { libc::_exit(code) }
-    }
-    let mut status = 0;
-    // SAFETY: waits for the child made above.
-    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-    libc::WEXITSTATUS(status)
+/// The exit status of a forked child: what `f` answers, if it does.
+fn exit_of(f: &dyn Fn() -> i32) -> i32 {
+    libc::WEXITSTATUS(in_fork(f))
 }
 
 #[test]
@@ -570,7 +563,7 @@ fn nothing_piles_up() {
 
 /// Runs `f` in a process of its own, in which no other test opens anything.
 fn in_fork_checked(f: &dyn Fn()) {
-    let ran = in_fork(&|| {
+    let ran = exit_of(&|| {
         let Err(why) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)) else { return 0 };
         // What the harness captures is lost with this process.
         let why = why.downcast_ref::<String>().map_or("it has failed", String::as_str);

@@ -2,20 +2,9 @@
 
 #![allow(unsafe_code, reason = "forked processes with limits")]
 
-/// What a forked child that calls `f` ends with.
-fn in_fork(f: &dyn Fn() -> i32) -> i32 {
-    // SAFETY: the child uses its copies, and glibc makes its allocator usable in it.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        let code = f();
-        // SAFETY: leaves without running anything of the parent's.
-        unsafe { libc::_exit(code) }
-    }
-    let mut status = 0;
-    // SAFETY: waits for the child made above.
-    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-    status
-}
+mod common;
+
+use common::in_fork;
 
 fn become_true() -> i32 {
     uexec_process::execv(c"/bin/true", &[c"true"]).errno().0.into()

@@ -65,8 +65,8 @@ impl Behind {
 
 /// Where the vdso's code begins in a process of 64 bits.
 fn vdso_of(tid: i32) -> Option<u64> {
-    let name = alloc::ffi::CString::new(format!("/proc/{tid}/auxv")).ok()?;
-    let bytes = procfs::read_file(&name);
+    let name = procfs::Text::new(format_args!("/proc/{tid}/auxv"));
+    let bytes = procfs::read_file(name.as_c_str());
     let (words, _) = bytes.as_chunks::<8>();
     let (pairs, _) = words.as_chunks::<2>();
     let pair = pairs.iter().find(|pair| u64::from_le_bytes(pair[0]) == at::SYSINFO_EHDR)?;

@@ -25,6 +25,7 @@ use super::inject::{Name, Place};
 use super::{OPTIONS, SIGTRAP, Tracer};
 use crate::ffi::thread;
 use crate::ffi::tracer::{self, Report, Resume, Whom};
+use crate::procfs::{Text, read_file};
 use crate::spawn;
 
 /// `PTRACE_O_TRACEEXEC`: only for those that execute the loader.
@@ -448,8 +449,8 @@ fn write(tid: i32, file: i32, image: &[u8]) -> Result<(), rustix::io::Errno> {
 #[must_use]
 pub fn is_cloexec_of(tid: i32, fd: i32) -> Option<bool> {
     const O_CLOEXEC: u32 = 0o2_000_000;
-    let name = alloc::ffi::CString::new(format!("/proc/{tid}/fdinfo/{fd}")).ok()?;
-    let text = crate::procfs::read_file(&name);
+    let name = Text::new(format_args!("/proc/{tid}/fdinfo/{fd}"));
+    let text = read_file(name.as_c_str());
     let line = text.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(b"flags:"))?;
     let flags = core::str::from_utf8(line).ok()?.trim();
     Some(u32::from_str_radix(flags, 8).ok()? & O_CLOEXEC != 0)
