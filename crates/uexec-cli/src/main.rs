@@ -21,6 +21,7 @@ mod picture;
 mod report;
 mod run;
 mod shlib;
+mod signal;
 mod start;
 mod style;
 mod trace;

@@ -8,10 +8,12 @@ mod follow;
 mod html;
 mod interp;
 mod json;
+mod lines;
 mod pages;
 mod perfetto;
 mod record;
 mod search;
+mod text;
 mod tree;
 
 use std::fs::File;
@@ -142,7 +144,7 @@ fn follow(args: &Trace, mut tracer: Tracer, output: OwnedFd, envp: &[Vec<u8>]) -
             Err(error) => break Some(error),
         };
         let is_end = matches!(event.what, engine::What::Ended { .. }) && event.pid == root;
-        put(teller.as_mut(), follower.take(event));
+        put(teller.as_mut(), follower.take(event, tracer.used()));
         if is_end {
             // Whoever waits for the command finds everything written.
             if tracer.alive() == 0 {

@@ -16,8 +16,9 @@ pub(super) fn because(attempt: &Attempt, searched: bool, host: &Host) -> Option<
     if let Some(root) = attempt.root.as_deref().filter(|root| *root != b"/") {
         host.in_root(root).ok()?;
     }
+    let path = attempt.full_path();
     let exec = Exec {
-        path: attempt.full_path(),
+        path: path.clone(),
         argv: attempt.call.argv.clone(),
         envp: attempt.envp.clone(),
         privileges: Privileges::AsKernel,
@@ -34,6 +35,7 @@ pub(super) fn because(attempt: &Attempt, searched: bool, host: &Host) -> Option<
         errno: error.errno().name(),
         stage: refusal.stage.as_str(),
         file: file.map(|file| Shown(file).to_string()),
+        is_own: refusal.file == path,
         why: refusal.why().into_owned(),
         hint: refusal.hint().to_owned(),
         spec: refusal.reason.spec(),

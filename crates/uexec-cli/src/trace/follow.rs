@@ -9,7 +9,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use uexec_core::Errno;
 use uexec_core::clone::{CloneArgs, CloneFacts, CloneFlags, Entry, Gets, decide};
-use uexec_core::story::Shown;
 use uexec_linux::tree::{self as engine, Call, Ended, Event, Image, Tracer, Usage, What};
 use uexec_linux::{Host, clone_facts};
 
@@ -18,6 +17,8 @@ use super::interp::Interps;
 use super::pages::Heirs;
 use super::record::{End, Environment, Exec, Exit, Failed, Record, Spawn, Start, Who};
 use super::search::{Attempt, Attempts};
+use super::text::{Text, texts};
+use crate::explain::words::hide_secret;
 
 type Strings = Rc<Vec<Vec<u8>>>;
 
@@ -32,18 +33,35 @@ struct Process {
     env: Strings,
     /// It has memory of its own, copied from its parent, and has executed nothing yet.
     copied: bool,
+    /// It has executed something.
+    executed: bool,
     /// Its parent waits for it to execute or end.
     awaited: bool,
     attempts: Attempts,
     /// What its children have used that have ended.
     children: Usage,
+    /// Of what it has used by its program's beginning: what was others'. The memory of a parent
+    /// that it shared or was copied from, and all that uexec did before it became the command.
+    before: Usage,
     threads: u32,
+}
+
+impl Process {
+    /// It executes a program, having used so much.
+    fn begins(&mut self, used: Usage) {
+        if std::mem::replace(&mut self.executed, true) {
+            return;
+        }
+        let is_command = self.parent.is_none();
+        let times = if is_command { used } else { Usage::default() };
+        self.before = Usage { max_rss_kib: used.max_rss_kib, ..times };
+    }
 }
 
 /// Follows the events of one tracer.
 pub(super) struct Follower {
     start: u64,
-    command: Vec<String>,
+    command: Vec<Text>,
     processes: BTreeMap<i32, Process>,
     next_id: u32,
     root: i32,
@@ -55,14 +73,6 @@ pub(super) struct Follower {
     ended: bool,
     /// Whose pages are counted, if they are.
     heirs: Option<Heirs>,
-}
-
-fn text(bytes: &[u8]) -> String {
-    Shown(bytes).to_string()
-}
-
-fn texts(list: &[Vec<u8>]) -> Vec<String> {
-    list.iter().map(|s| text(s)).collect()
 }
 
 /// Where a link of `/proc/PID` leads.
@@ -95,9 +105,11 @@ impl Follower {
             parent: None,
             env: Rc::new(envp),
             copied: false,
+            executed: false,
             awaited: false,
             attempts: Attempts::default(),
             children: Usage::default(),
+            before: Usage::default(),
             threads: 0,
         };
         Follower {
@@ -132,7 +144,8 @@ impl Follower {
     }
 
     /// What is to be told of an event.
-    pub(super) fn take(&mut self, event: Event) -> Vec<Record> {
+    /// `used`: what its process had used by then.
+    pub(super) fn take(&mut self, event: Event, used: Usage) -> Vec<Record> {
         let Event { at, pid, tid, what } = event;
         let mut out = Vec::new();
         self.know(pid, at, &mut out);
@@ -163,6 +176,9 @@ impl Follower {
                     self.told.failed_execs += searched.len() as u32;
                 }
                 self.give_up_search(pid, &mut out);
+                if let Some(process) = self.processes.get_mut(&pid) {
+                    process.begins(used);
+                }
                 out.extend(self.executed(at, pid, call, image, searched));
             }
             What::Leaving => {
@@ -211,9 +227,11 @@ impl Follower {
                 parent: Some(parent),
                 env,
                 copied: !shares_memory,
+                executed: false,
                 awaited,
                 attempts: Attempts::default(),
                 children: Usage::default(),
+                before: Usage::default(),
                 threads: 0,
             },
         );
@@ -282,9 +300,9 @@ impl Follower {
         let because = failure::because(&attempt, !searched.is_empty(), &self.host);
         out.push(Record::Failed(Box::new(Failed {
             who: self.who(attempt.at, pid),
-            path: text(&attempt.call.name()),
+            path: Text(attempt.call.name()),
             argv: texts(&attempt.call.argv),
-            cwd: attempt.cwd.as_deref().map(text),
+            cwd: attempt.cwd.clone().map(Text),
             errno: attempt.errno.name(),
             number: attempt.errno.0,
             searched,
@@ -298,7 +316,7 @@ impl Follower {
         pid: i32,
         call: Option<Call>,
         image: Image,
-        searched: Vec<String>,
+        searched: Vec<Text>,
     ) -> Option<Record> {
         let who = self.who(at, pid);
         let pages = self.heirs.as_mut().and_then(|heirs| heirs.gone(pid));
@@ -321,13 +339,13 @@ impl Follower {
         let chain = call.as_ref().map_or(&[][..], |call| in_front(&call.argv, &image.argv));
         Some(Record::Exec(Box::new(Exec {
             who,
-            path: call.as_ref().map(|call| text(&call.name())),
+            path: call.as_ref().map(|call| Text(call.name())),
             argv: texts(argv),
             took_us: call.as_ref().map_or(0, |call| at.saturating_sub(call.at) / 1000),
-            exe: exe.as_deref().map(text),
-            interp: interp.as_deref().map(text),
+            exe: exe.map(Text),
+            interp: interp.map(Text),
             chain: texts(chain),
-            cwd: link(pid, "cwd").as_deref().map(text),
+            cwd: link(pid, "cwd").map(Text),
             env,
             searched,
             faults_since_fork,
@@ -348,8 +366,10 @@ impl Follower {
             sum.max_rss_kib = sum.max_rss_kib.max(usage.max_rss_kib);
         }
         let below = process.children;
-        let both = usage.user_us + usage.system_us;
-        let cpu_us = both.saturating_sub(below.user_us + below.system_us);
+        let before = process.before;
+        let cpu = |of: Usage| of.user_us + of.system_us;
+        let cpu_us = cpu(usage).saturating_sub(cpu(below) + cpu(before));
+        let others_rss = below.max_rss_kib.max(before.max_rss_kib);
         let (status, signal, core) = match how {
             Ended::Exited(status) => (Some(status), None, false),
             Ended::Killed { signal, core } => (None, Some(signal), core),
@@ -361,7 +381,7 @@ impl Follower {
             core,
             lived: (at.saturating_sub(process.born) / 1000) as f64 / 1e6,
             cpu: cpu_us as f64 / 1e6,
-            max_rss_kib: Some(usage.max_rss_kib).filter(|max| *max > below.max_rss_kib),
+            max_rss_kib: Some(usage.max_rss_kib).filter(|max| *max > others_rss),
             threads: process.threads,
             faults_since_fork: process
                 .copied
@@ -398,9 +418,9 @@ fn changes(old: &[Vec<u8>], new: &[Vec<u8>]) -> Environment {
         set: new
             .iter()
             .filter(|pair| !before.contains(pair))
-            .map(|pair| crate::explain::words::hide_secret(pair))
+            .map(|pair| Text(hide_secret(pair).into_owned()))
             .collect(),
-        unset: gone.difference(&names).map(|name| text(name)).collect(),
+        unset: gone.difference(&names).map(|name| Text(name.to_vec())).collect(),
     }
 }
 
@@ -429,7 +449,7 @@ mod tests {
         let old = list(&["A=1", "B=2", "GONE=x"]);
         let new = list(&["A=1", "B=3", "MY_TOKEN=abc"]);
         let found = changes(&old, &new);
-        assert_eq!(found.set, ["B=3", "MY_TOKEN=••• (3 bytes, not shown)"]);
-        assert_eq!(found.unset, ["GONE"]);
+        assert_eq!(found.set, texts(&list(&["B=3", "MY_TOKEN=••• (3 bytes, not shown)"])));
+        assert_eq!(found.unset, texts(&list(&["GONE"])));
     }
 }

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use super::Teller;
 use super::record::Record;
-use super::tree::{command, copied, signal_name};
+use super::text::command;
+use super::tree::copied;
+use crate::signal;
 
 /// A living process.
 struct Slice {
@@ -109,10 +111,8 @@ impl Teller for Perfetto {
             Record::Exec(r) => {
                 self.slice(r.who.id, r.who.t, None)?;
                 if let Some(slice) = self.living.get_mut(&r.who.id) {
-                    let first = r.argv.first().or(r.path.as_ref());
-                    let base = first.and_then(|a| a.rsplit('/').next()).unwrap_or_default();
                     slice.since = r.who.t;
-                    slice.name = base.to_owned();
+                    slice.name = r.name().base().to_string();
                     slice.args = json!({
                         "pid": r.who.pid, "command": command(&r.argv), "exe": r.exe, "interp": r.interp,
                         "cwd": r.cwd, "chain": r.chain, "env": r.env,
@@ -130,7 +130,7 @@ impl Teller for Perfetto {
             }
             Record::Exit(r) => {
                 let end = match r.signal {
-                    Some(signal) => json!(signal_name(signal)),
+                    Some(signal) => json!(signal::name(signal)),
                     None => json!(r.status),
                 };
                 self.slice(r.who.id, r.who.t, Some(end))?;

@@ -1,9 +1,11 @@
 //! Execs that have failed so far and may be one search through PATH: they are told as one. Only
 //! collects.
 
+use uexec_core::Errno;
 use uexec_core::lookup::Search;
-use uexec_core::{Errno, story::Shown};
 use uexec_linux::tree::Call;
+
+use super::text::Text;
 
 /// An exec that has failed, with what is to be known of its caller at that moment.
 #[derive(Debug)]
@@ -59,16 +61,16 @@ impl Attempts {
     }
 
     /// The directories looked in.
-    pub(super) fn directories(&self) -> Vec<String> {
-        let shown = |a: &Attempt| match split(&a.call.path).0 {
-            b"" => ".".to_owned(),
-            dir => Shown(dir).to_string(),
+    pub(super) fn directories(&self) -> Vec<Text> {
+        let dir = |a: &Attempt| match split(&a.call.path).0 {
+            b"" => Text(b".".to_vec()),
+            dir => Text(dir.to_vec()),
         };
-        self.list.iter().map(shown).collect()
+        self.list.iter().map(dir).collect()
     }
 
     /// The attempt that says most, and all directories if it was a search.
-    pub(super) fn result(self) -> Option<(Attempt, Vec<String>)> {
+    pub(super) fn result(self) -> Option<(Attempt, Vec<Text>)> {
         let searched = if self.list.len() > 1 { self.directories() } else { Vec::new() };
         let wanted = self.search.errno();
         let mut list = self.list;
@@ -85,12 +87,15 @@ impl Attempts {
 impl Attempt {
     /// The path from the caller's root, or where the descriptor leads to.
     pub(super) fn full_path(&self) -> Vec<u8> {
-        let path = &self.call.path;
+        let mut path = self.call.path.as_slice();
         if path.starts_with(b"/") {
-            return path.clone();
+            return path.to_vec();
+        }
+        while let Some(rest) = path.strip_prefix(b"./") {
+            path = rest;
         }
         let base = if self.dir.is_some() { &self.dir } else { &self.cwd };
-        let Some(base) = base else { return path.clone() };
+        let Some(base) = base else { return path.to_vec() };
         // Where the caller is chrooted, links are shown from outside.
         let inside = match &self.root {
             Some(root) if root != b"/" => base.strip_prefix(root.as_slice()).unwrap_or(base),

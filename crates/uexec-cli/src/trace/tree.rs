@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io;
 
 use super::Teller;
+use super::lines::{Lines, Place};
 use super::pages::Pages;
 use super::record::{Environment, Exec, Exit, Failed, Record, Spawn};
+use super::text::{Text, command, word};
+use crate::signal;
 use crate::style::{BAD, LABEL, ODD};
 
 /// A living process.
@@ -18,8 +21,10 @@ struct Node {
     /// When it began to be what it is, and what that is.
     since: f64,
     what: String,
+    /// The program's name alone; in brackets that of a parent whose copy it is.
+    name: String,
     notes: Vec<String>,
-    cwd: Option<String>,
+    cwd: Option<Text>,
     shown: bool,
     executed: bool,
     /// How it was made, with what is unusual about it.
@@ -29,37 +34,17 @@ struct Node {
 }
 
 pub(super) struct Tree {
-    out: File,
-    colours: bool,
-    /// Columns of the terminal.
-    width: Option<usize>,
+    lines: Lines,
     failed_only: bool,
     depth: Option<u32>,
     nodes: BTreeMap<u32, Node>,
+    /// Whose line is the last one.
+    last: Option<u32>,
 }
 
 impl Tree {
     pub(super) fn new(out: File, failed_only: bool, depth: Option<u32>) -> Tree {
-        let colours = anstream::AutoStream::choice(&out) != anstream::ColorChoice::Never;
-        let size = rustix::termios::tcgetwinsize(&out);
-        let width = size.ok().map(|s| usize::from(s.ws_col)).filter(|w| *w >= 40);
-        let width = width.filter(|_| out.is_terminal());
-        Tree { out, colours, width, failed_only, depth, nodes: BTreeMap::new() }
-    }
-
-    /// One line, written at once, as the command writes to the same place.
-    fn line(&mut self, t: f64, pid: i32, depth: u32, text: &str) -> io::Result<()> {
-        let guides = "│ ".repeat(depth as usize);
-        let line = format!("{LABEL}{t:>9.4} {pid:>7} {guides}{LABEL:#}{text}");
-        let plain = anstream::adapter::strip_str(&line).to_string();
-        let cut = self.width.filter(|width| plain.chars().count() > *width);
-        let line = match cut {
-            // Cut without colours: sequences have no width.
-            Some(width) => plain.chars().take(width - 1).chain(['…']).collect(),
-            None if self.colours => line,
-            None => plain,
-        };
-        self.out.write_all((line + "\n").as_bytes())
+        Tree { lines: Lines::new(out), failed_only, depth, nodes: BTreeMap::new(), last: None }
     }
 
     fn too_deep(&self, depth: u32) -> bool {
@@ -84,13 +69,14 @@ impl Tree {
         if self.too_deep(depth) {
             return Ok(());
         }
-        self.line(t, pid, depth, &text)
+        self.last = Some(id);
+        self.lines.line(Place { t, pid, depth }, &text)
     }
 
     fn spawn(&mut self, r: &Spawn) {
         let parent = self.nodes.get(&r.parent);
         let depth = parent.map_or(0, |p| p.depth + 1);
-        let what = parent.map_or_else(String::new, |p| copy_of(&p.what));
+        let name = parent.map_or_else(String::new, |p| copy_of(&p.name));
         let cwd = parent.and_then(|p| p.cwd.clone());
         let mut how = r.how.to_owned();
         for flag in r.flags.iter().filter(|flag| flag.starts_with("CLONE_NEW")) {
@@ -110,7 +96,8 @@ impl Tree {
             parent: Some(r.parent),
             depth,
             since: r.who.t,
-            what,
+            what: name.clone(),
+            name,
             notes: vec![how.clone()],
             cwd,
             shown: false,
@@ -128,6 +115,7 @@ impl Tree {
             depth: 0,
             since: 0.0,
             what: String::new(),
+            name: String::new(),
             notes: Vec::new(),
             cwd: r.cwd.clone(),
             shown: false,
@@ -141,12 +129,15 @@ impl Tree {
         } else if !node.what.is_empty() {
             notes.push("in its place".into());
         }
+        if let Some(file) = r.other_file() {
+            notes.push(format!("runs {}", word(file)));
+        }
         if let [interpreters @ .., _] = r.chain.as_slice() {
             notes.push(format!("read by {}", command(interpreters)));
         }
         notes.extend(env(&r.env));
         if r.cwd != node.cwd {
-            notes.push(format!("in {}", r.cwd.as_deref().unwrap_or("?")));
+            notes.push(format!("in {}", r.cwd.as_ref().map_or_else(|| "?".into(), word)));
         }
         if !r.searched.is_empty() {
             notes.push(format!("place {} in PATH", r.searched.len() + 1));
@@ -154,6 +145,7 @@ impl Tree {
         notes.retain(|note| !note.is_empty());
         node.since = r.who.t;
         node.what = command(&r.argv);
+        node.name = word(&r.name().base());
         node.notes = notes;
         node.cwd.clone_from(&r.cwd);
         node.executed = true;
@@ -167,15 +159,18 @@ impl Tree {
         if self.too_deep(depth - 1) {
             return Ok(());
         }
-        let (t, pid) = (r.who.t, r.who.pid);
+        let place = Place { t: r.who.t, pid: r.who.pid, depth };
         let errno = uexec_core::Errno(r.number);
-        let argv = if r.searched.is_empty() { &r.path } else { r.argv.first().unwrap_or(&r.path) };
-        self.line(t, pid, depth, &format!("{BAD}✗{BAD:#} {argv}: {BAD}{errno}{BAD:#}"))?;
+        let name = word(r.name());
+        self.lines.whole(place, &format!("{BAD}✗{BAD:#} {name}: {BAD}{errno}{BAD:#}"), 2)?;
+        self.last = Some(r.who.id);
         let mut row = |label: &str, what: &str| {
-            self.line(t, pid, depth, &format!("  {LABEL}{label:<5}{LABEL:#} {what}"))
+            self.lines.whole(place, &format!("  {LABEL}{label:<5}{LABEL:#} {what}"), 8)
         };
         if !r.searched.is_empty() {
-            row("in", &r.searched.join(":"))?;
+            let places: Vec<String> = r.searched.iter().map(Text::to_string).collect();
+            // Where lines may break.
+            row("in", &places.join(" : "))?;
         }
         let Some(because) = &r.because else {
             return row("why", "not known: uexec would have started it");
@@ -186,10 +181,7 @@ impl Tree {
                 &format!("not known: uexec expected {}, {}", because.errno, because.why),
             );
         }
-        match &because.file {
-            Some(file) if *file != r.path => row("why", &format!("{file}: {}", because.why))?,
-            _ => row("why", &because.why)?,
-        }
+        row("why", &because.text())?;
         if because.hint.is_empty() { Ok(()) } else { row("hint", &because.hint) }
     }
 
@@ -206,10 +198,13 @@ impl Tree {
             (Some(status), _) => format!("{LABEL}└{LABEL:#} {BAD}exit {status}{BAD:#}{LABEL}"),
             (_, signal) => {
                 let core = if r.core { ", core dumped" } else { "" };
-                let name = signal_name(signal.unwrap_or(0));
+                let name = signal::name(signal.unwrap_or(0));
                 format!("{LABEL}└{LABEL:#} {BAD}killed by {name}{core}{BAD:#}{LABEL}")
             }
         };
+        if self.last != Some(r.who.id) {
+            let _ = write!(text, "  {}", node.name);
+        }
         let _ = write!(text, "  {}, cpu {}", time(r.lived), time(r.cpu));
         if let Some(kib) = r.max_rss_kib {
             let _ = write!(text, ", {:.1} MiB", kib as f64 / 1024.0);
@@ -224,7 +219,8 @@ impl Tree {
         if node.hidden > 0 {
             let _ = write!(text, "  {ODD}+ {} below{ODD:#}", node.hidden);
         }
-        self.line(r.who.t, r.who.pid, node.depth, &text)
+        self.last = Some(r.who.id);
+        self.lines.line(Place { t: r.who.t, pid: r.who.pid, depth: node.depth }, &text)
     }
 }
 
@@ -252,9 +248,8 @@ impl Teller for Tree {
 }
 
 /// A process that is, so far, the same as its parent.
-fn copy_of(what: &str) -> String {
-    let program = what.split(' ').next().unwrap_or_default();
-    if program.starts_with('(') { what.to_owned() } else { format!("({program})") }
+fn copy_of(name: &str) -> String {
+    if name.starts_with('(') { name.to_owned() } else { format!("({name})") }
 }
 
 /// Seconds as a person reads them.
@@ -292,7 +287,10 @@ fn made(how: &str, copied: Option<String>, waited_us: Option<u64>) -> String {
 /// The names of what has changed in the environment.
 fn env(env: &Environment) -> Option<String> {
     const SHOWN: usize = 4;
-    let name = |pair: &String| pair.split('=').next().unwrap_or_default().to_owned();
+    let name = |pair: &Text| {
+        let name = pair.0.split(|b| *b == b'=').next().unwrap_or_default();
+        Text(name.to_vec())
+    };
     let mut words: Vec<String> = env.set.iter().map(|pair| format!("+{}", name(pair))).collect();
     words.extend(env.unset.iter().map(|name| format!("-{name}")));
     let more = words.len().saturating_sub(SHOWN);
@@ -301,25 +299,4 @@ fn env(env: &Environment) -> Option<String> {
         words.push(format!("and {more} more"));
     }
     (!words.is_empty()).then(|| words.join(" "))
-}
-
-/// Arguments as they would be typed.
-pub(super) fn command(argv: &[String]) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "+,-./:=@_%^~".contains(c);
-    let word = |word: &String| match !word.is_empty() && word.chars().all(plain) {
-        true => word.clone(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    };
-    argv.iter().map(word).collect::<Vec<_>>().join(" ")
-}
-
-/// The name of a signal (`signal(7)`, x86).
-pub(super) fn signal_name(signal: i32) -> String {
-    const NAMES: [&str; 31] = [
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
-        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
-        "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-    ];
-    let name = usize::try_from(signal - 1).ok().and_then(|i| NAMES.get(i));
-    name.map_or_else(|| format!("signal {signal}"), |name| format!("SIG{name}"))
 }

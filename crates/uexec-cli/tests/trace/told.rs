@@ -1,5 +1,10 @@
 //! What is told of each event.
 
+use std::os::unix::ffi::OsStrExt;
+use std::process::Command;
+
+use serde_json::json;
+
 use super::common::place::Place;
 use super::{of, records, shell, traced};
 
@@ -103,4 +108,56 @@ fn processes_have_parents_ends_and_costs() {
         let shares = spawn["shared"].as_array().unwrap().contains(&"memory".into());
         assert_eq!(shares, spawn["how"] != "fork", "{spawn:#}");
     }
+}
+
+#[test]
+fn arguments_are_told_exactly() {
+    let place = Place::new();
+    let words: [&[u8]; 4] = [b"a\nb", b"a\\nb", b"\xff\\xff", "日\u{202e}".as_bytes()];
+    let words = words.map(std::ffi::OsStr::from_bytes);
+    let command = |format: &str| {
+        let mut command = traced(&place, format, &["/bin/true"]);
+        assert!(command.args(words).status().unwrap().success());
+    };
+    command("json");
+    let records = records(&place);
+    let argv = json!(["/bin/true", "a\nb", "a\\nb", [255, 92, 120, 102, 102], "日\u{202e}"]);
+    assert_eq!(of(&records, "exec")[0]["argv"], argv);
+    assert_eq!(records[0]["command"], argv);
+    // A terminal shows no line ends of others, and nothing that changes what it shows.
+    command("tree");
+    let tree = std::fs::read_to_string(place.join("out")).unwrap();
+    assert!(tree.contains(r"/bin/true $'a\nb' 'a\nb' $'\377\\xff' $'日\342\200\256'"), "{tree}");
+}
+
+#[test]
+fn a_program_is_not_charged_for_its_parents_memory() {
+    let place = Place::new();
+    let source = "
+        #include <stdlib.h>
+        #include <string.h>
+        #include <sys/wait.h>
+        #include <unistd.h>
+        int main(void) {
+            memset(malloc(64 << 20), 1, 64 << 20);
+            for (int i = 0; i < 2; i++) {
+                if (!(i ? fork() : vfork())) { execl(\"/bin/true\", \"true\", (char *)0); _exit(1); }
+                wait(0);
+            }
+            if (!fork()) { memset(malloc(96 << 20), 1, 96 << 20); _exit(0); }
+            wait(0);
+            return 0;
+        }";
+    let source = place.file("large.c", source, 0o644);
+    let built = Command::new("cc").arg("-o").arg(place.join("large")).arg(source).status();
+    assert!(built.unwrap().success());
+    assert!(traced(&place, "json", &["./large"]).status().unwrap().success());
+    let records = records(&place);
+    let exits = of(&records, "exit");
+    let [vforked, forked, alone, large] = exits.as_slice() else { panic!("{exits:#?}") };
+    let mib = |exit: &serde_json::Value| exit["max_rss_kib"].as_u64().map(|kib| kib >> 10);
+    assert_eq!((mib(vforked), mib(forked)), (None, None), "{exits:#?}");
+    assert!(mib(alone) >= Some(96), "{exits:#?}");
+    // One of its children had more.
+    assert_eq!(mib(large), None, "{exits:#?}");
 }
