@@ -3,17 +3,21 @@
 //! that have ended.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::fs::{Mode, OFlags};
 use uexec_core::Errno;
 use uexec_core::clone::{CloneArgs, CloneFacts, CloneFlags, Entry, Gets, decide};
-use uexec_linux::tree::{self as engine, Call, Ended, Event, Image, Tracer, Usage, What};
+use uexec_linux::tree::{
+    self as engine, Call, Ended, Event, Image, Tracer, Usage, What, is_cloexec_of,
+};
 use uexec_linux::{Host, clone_facts};
 
 use super::failure;
-use super::interp::Interps;
+use super::files::Files;
 use super::pages::Heirs;
 use super::record::{End, Environment, Exec, Exit, Failed, Record, Spawn, Start, Who};
 use super::search::{Attempt, Attempts};
@@ -66,7 +70,7 @@ pub(super) struct Follower {
     next_id: u32,
     root: i32,
     host: Host,
-    interps: Interps,
+    files: Files,
     clone_facts: CloneFacts,
     given: BTreeMap<(&'static str, u64), [Vec<&'static str>; 3]>,
     told: End,
@@ -79,6 +83,13 @@ pub(super) struct Follower {
 fn link(pid: i32, name: &str) -> Option<Vec<u8>> {
     let path = std::fs::read_link(format!("/proc/{pid}/{name}")).ok()?;
     Some(path.into_os_string().into_vec())
+}
+
+/// An open file of another process, and whether an exec closes its descriptor.
+fn descriptor(tid: i32, fd: i32) -> Option<(OwnedFd, bool)> {
+    let open = OFlags::PATH | OFlags::CLOEXEC;
+    let file = rustix::fs::open(format!("/proc/{tid}/fd/{fd}"), open, Mode::empty()).ok()?;
+    Some((file, is_cloexec_of(tid, fd)?))
 }
 
 /// Page faults without input of a process so far (`proc_pid_stat(5)`, minflt).
@@ -119,7 +130,7 @@ impl Follower {
             next_id: 1,
             root: tracer.root(),
             host: Host::new(),
-            interps: Interps::default(),
+            files: Files::default(),
             clone_facts: clone_facts(),
             given: BTreeMap::new(),
             told: End { processes: 1, ..End::default() },
@@ -285,7 +296,8 @@ impl Follower {
         let envp = if errno == Errno::E2BIG { call.envp(tid) } else { Vec::new() };
         let dir = call.dir.filter(|fd| *fd >= 0).and_then(|fd| link(pid, &format!("fd/{fd}")));
         let (cwd, root) = (link(tid, "cwd"), link(tid, "root"));
-        let attempt = Attempt { at, call, errno, cwd, root, dir, envp };
+        let file = (!same && call.path.is_empty()).then(|| descriptor(tid, call.dir?)).flatten();
+        let attempt = Attempt { at, call, errno, cwd, root, dir, envp, file };
         if let Some(process) = self.processes.get_mut(&pid) {
             process.attempts.push(attempt);
         }
@@ -334,7 +346,7 @@ impl Follower {
         }
         self.told.execs += 1;
         let exe = link(pid, "exe");
-        let interp = exe.as_deref().and_then(|exe| self.interps.of(pid, exe));
+        let (known, withheld) = self.files.of(pid).unwrap_or_default();
         let argv = call.as_ref().map_or(&image.argv, |call| &call.argv);
         let chain = call.as_ref().map_or(&[][..], |call| in_front(&call.argv, &image.argv));
         Some(Record::Exec(Box::new(Exec {
@@ -343,7 +355,8 @@ impl Follower {
             argv: texts(argv),
             took_us: call.as_ref().map_or(0, |call| at.saturating_sub(call.at) / 1000),
             exe: exe.map(Text),
-            interp: interp.map(Text),
+            interp: known.interp.map(Text),
+            withheld,
             chain: texts(chain),
             cwd: link(pid, "cwd").map(Text),
             env,

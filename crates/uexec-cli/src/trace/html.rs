@@ -3,14 +3,14 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::Teller;
 use super::record::Record;
 use super::text::{Text, command, word};
 use super::tree::copied;
+use super::{Now, Teller};
 use crate::signal;
 
 const STYLE: &str = include_str!("html/page.css");
@@ -18,30 +18,28 @@ const MODEL: &str = include_str!("html/model.js");
 const SCRIPT: &str = include_str!("html/page.js");
 const BODY: &str = include_str!("html/page.html");
 
-/// How long what was told may wait to be written.
-const SOON: Duration = Duration::from_secs(1);
-
 /// A page that can be opened at any time: the script comes first, and reads as far as there is data.
 pub(super) struct Html {
     out: BufWriter<File>,
-    flushed: Instant,
+    now: Now,
     /// What forked processes share with their parents: told once, then by its number here.
     shared: Vec<Vec<&'static str>>,
 }
 
 impl Html {
-    pub(super) fn new(file: File) -> io::Result<Html> {
-        let mut out = BufWriter::new(file);
+    pub(super) fn new(out: BufWriter<File>) -> Html {
+        Html { out, now: Now(Instant::now()), shared: Vec::new() }
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
         write!(
-            out,
+            self.out,
             "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
              <title>uexec trace</title>\n<style>\n{STYLE}</style>\n{BODY}\
              <script>\n{MODEL}addEventListener(\"DOMContentLoaded\", () => {{\n{SCRIPT}}});\n</script>\n\
              <script type=\"application/json\" id=\"data\">"
-        )?;
-        out.flush()?;
-        Ok(Html { out, flushed: Instant::now(), shared: Vec::new() })
+        )
     }
 
     fn shared(&mut self, shared: &[&'static str]) -> Value {
@@ -69,6 +67,9 @@ fn shown<'a>(texts: impl IntoIterator<Item = &'a Text>) -> Vec<String> {
 
 impl Teller for Html {
     fn tell(&mut self, record: &Record) -> io::Result<()> {
+        if let Record::Start(_) = record {
+            self.begin()?;
+        }
         let row = match record {
             Record::Start(r) => json!(["start", command(&r.command), r.unix_time]),
             Record::Spawn(r) => json!([
@@ -98,6 +99,7 @@ impl Teller for Html {
                 r.parent_waited_us,
                 r.interp.as_ref().map(Text::to_string),
                 r.name().base().to_string(),
+                r.withheld,
             ]),
             Record::Failed(r) => {
                 let because = r.because.as_ref();
@@ -134,14 +136,10 @@ impl Teller for Html {
     }
 
     fn pause(&mut self) -> io::Result<()> {
-        match self.flushed.elapsed() > SOON {
-            true => self.finish(),
-            false => Ok(()),
-        }
+        if self.now.is_due() { self.finish() } else { Ok(()) }
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.flushed = Instant::now();
         self.out.flush()
     }
 }

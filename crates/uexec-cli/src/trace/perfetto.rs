@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::Teller;
 use super::record::Record;
 use super::text::command;
 use super::tree::copied;
+use super::{Now, Teller};
 use crate::signal;
 
 /// A living process.
@@ -21,8 +22,14 @@ struct Slice {
     args: Value,
 }
 
+/// What is written are whole microseconds.
+fn micros(seconds: f64) -> u64 {
+    (seconds.max(0.0) * 1e6).round() as u64
+}
+
 pub(super) struct Perfetto {
     out: BufWriter<File>,
+    now: Now,
     begun: bool,
     living: BTreeMap<u32, Slice>,
     /// Which lanes are taken.
@@ -30,8 +37,14 @@ pub(super) struct Perfetto {
 }
 
 impl Perfetto {
-    pub(super) const fn new(out: BufWriter<File>) -> Perfetto {
-        Perfetto { out, begun: false, living: BTreeMap::new(), lanes: Vec::new() }
+    pub(super) fn new(out: BufWriter<File>) -> Perfetto {
+        Perfetto {
+            out,
+            now: Now(Instant::now()),
+            begun: false,
+            living: BTreeMap::new(),
+            lanes: Vec::new(),
+        }
     }
 
     /// One more event. The closing bracket may be missing, so the file is good at any time.
@@ -70,7 +83,7 @@ impl Perfetto {
         args["end"] = end.unwrap_or(Value::Null);
         let event = json!({
             "ph": "X", "cat": "exec", "name": slice.name, "pid": 1, "tid": slice.lane + 1,
-            "ts": slice.since * 1e6, "dur": (until - slice.since).max(0.0) * 1e6, "args": args,
+            "ts": micros(slice.since), "dur": micros(until - slice.since), "args": args,
         });
         self.put(&event)
     }
@@ -82,7 +95,7 @@ impl Perfetto {
             let Some(slice) = self.living.get(&end) else { continue };
             let event = json!({
                 "ph": phase, "bp": "e", "cat": "spawn", "name": "spawn", "id": id, "pid": 1,
-                "tid": slice.lane + 1, "ts": t * 1e6,
+                "tid": slice.lane + 1, "ts": micros(t),
             });
             self.put(&event)?;
         }
@@ -115,7 +128,7 @@ impl Teller for Perfetto {
                     slice.name = r.name().base().to_string();
                     slice.args = json!({
                         "pid": r.who.pid, "command": command(&r.argv), "exe": r.exe, "interp": r.interp,
-                        "cwd": r.cwd, "chain": r.chain, "env": r.env,
+                        "cwd": r.cwd, "withheld": r.withheld, "chain": r.chain, "env": r.env,
                         "pages": copied(r.pages, r.faults_since_fork),
                     });
                 }
@@ -125,7 +138,7 @@ impl Teller for Perfetto {
                 let name = format!("{}: {}", r.path, r.errno);
                 self.put(&json!({
                     "ph": "i", "s": "t", "cat": "failed", "name": name, "pid": 1,
-                    "tid": lane + 1, "ts": r.who.t * 1e6, "args": r.because,
+                    "tid": lane + 1, "ts": micros(r.who.t), "args": r.because,
                 }))?;
             }
             Record::Exit(r) => {
@@ -144,7 +157,7 @@ impl Teller for Perfetto {
     }
 
     fn pause(&mut self) -> io::Result<()> {
-        Ok(())
+        if self.now.is_due() { self.finish() } else { Ok(()) }
     }
 
     fn finish(&mut self) -> io::Result<()> {

@@ -72,6 +72,9 @@ pub(crate) struct Exec {
     pub(crate) exe: Option<Text>,
     /// The interpreter that this file names: the dynamic loader.
     pub(crate) interp: Option<Text>,
+    /// Privilege that the file would grant, but that its caller has given up: as whoever is traced
+    /// without `CAP_SYS_ADMIN` does.
+    pub(crate) withheld: Option<&'static str>,
     /// Interpreters that were put in front, with their arguments, outermost first; the last is
     /// the file they are to read.
     pub(crate) chain: Vec<Text>,
@@ -122,6 +125,9 @@ pub(crate) struct Because {
     /// That is the file that was to be executed.
     #[serde(skip)]
     pub(crate) is_own: bool,
+    /// Lines that show the bytes at fault.
+    #[serde(skip)]
+    pub(crate) excerpt: Option<String>,
     pub(crate) why: String,
     pub(crate) hint: String,
     pub(crate) spec: &'static str,

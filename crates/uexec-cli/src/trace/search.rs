@@ -1,7 +1,9 @@
 //! Execs that have failed so far and may be one search through PATH: they are told as one. Only
 //! collects.
 
+use std::os::fd::OwnedFd;
 use uexec_core::Errno;
+
 use uexec_core::lookup::Search;
 use uexec_linux::tree::Call;
 
@@ -20,6 +22,8 @@ pub(super) struct Attempt {
     pub(super) dir: Option<Vec<u8>>,
     /// The environment, where its size may be why.
     pub(super) envp: Vec<Vec<u8>>,
+    /// The file, where it was executed by its descriptor, and whether an exec closes that.
+    pub(super) file: Option<(OwnedFd, bool)>,
 }
 
 /// Attempts that are told as one at most.
@@ -42,7 +46,7 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
 
 impl Attempts {
     /// Whether this call looks for the same program in another place. PATH may have a directory
-    /// twice in a row, but who tries again later has another reason.
+    /// twice in a row, but who tries again later has another reason. A descriptor is no place in it.
     pub(super) fn goes_on_with(&self, call: &Call) -> bool {
         const SOON_NS: u64 = 10_000_000;
         !self.over
@@ -51,7 +55,7 @@ impl Attempts {
                 let (dir, name) = split(&call.path);
                 let (last_dir, last_name) = split(&last.call.path);
                 let elsewhere = dir != last_dir || call.at.saturating_sub(last.at) < SOON_NS;
-                name == last_name && elsewhere && call.argv == last.call.argv
+                !name.is_empty() && name == last_name && elsewhere && call.argv == last.call.argv
             })
     }
 

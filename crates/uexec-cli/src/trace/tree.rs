@@ -135,6 +135,7 @@ impl Tree {
         if let [interpreters @ .., _] = r.chain.as_slice() {
             notes.push(format!("read by {}", command(interpreters)));
         }
+        notes.extend(r.withheld.map(|what| format!("without its {what}")));
         notes.extend(env(&r.env));
         if r.cwd != node.cwd {
             notes.push(format!("in {}", r.cwd.as_ref().map_or_else(|| "?".into(), word)));
@@ -164,25 +165,30 @@ impl Tree {
         let name = word(r.name());
         self.lines.whole(place, &format!("{BAD}✗{BAD:#} {name}: {BAD}{errno}{BAD:#}"), 2)?;
         self.last = Some(r.who.id);
-        let mut row = |label: &str, what: &str| {
-            self.lines.whole(place, &format!("  {LABEL}{label:<5}{LABEL:#} {what}"), 8)
+        let lines = &mut self.lines;
+        let row = |lines: &mut Lines, label: &str, what: &str| {
+            lines.whole(place, &format!("  {LABEL}{label:<5}{LABEL:#} {what}"), 8)
         };
         if !r.searched.is_empty() {
             let places: Vec<String> = r.searched.iter().map(Text::to_string).collect();
             // Where lines may break.
-            row("in", &places.join(" : "))?;
+            row(lines, "in", &places.join(" : "))?;
         }
         let Some(because) = &r.because else {
-            return row("why", "not known: uexec would have started it");
+            return row(lines, "why", "not known: uexec would have started it");
         };
         if !because.agrees {
             return row(
+                lines,
                 "why",
                 &format!("not known: uexec expected {}, {}", because.errno, because.why),
             );
         }
-        row("why", &because.text())?;
-        if because.hint.is_empty() { Ok(()) } else { row("hint", &because.hint) }
+        row(lines, "why", &because.text())?;
+        for line in because.excerpt.iter().flat_map(|excerpt| excerpt.lines()) {
+            lines.line(place, line)?;
+        }
+        if because.hint.is_empty() { Ok(()) } else { row(lines, "hint", &because.hint) }
     }
 
     fn exit(&mut self, r: &Exit) -> io::Result<()> {

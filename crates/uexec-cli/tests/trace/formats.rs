@@ -81,3 +81,31 @@ fn a_terminal_shows_all_of_a_reason() {
     let hint = "hint install it, or correct the path after #!; #!/usr/bin/env NAME searches PATH";
     assert!(words.contains(hint), "{words}");
 }
+
+#[test]
+fn a_file_name_says_its_format_and_options_that_do_nothing_are_refused() {
+    let place = Place::new();
+    let trace = |words: &[&str]| {
+        let mut command = Command::new(uexec());
+        let output = command.arg("trace").args(words).current_dir(&place.path).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for (name, begins) in [("t.html", "<!doctype"), ("t.jsonl", "{\"event\""), ("t", "   0.0")] {
+        assert_eq!(trace(&["-o", name, "true"]), (Some(0), String::new()));
+        assert!(fs::read_to_string(place.join(name)).unwrap().starts_with(begins), "{name}");
+    }
+    let (status, said) = trace(&["-o", "t.json", "true"]);
+    assert!(status == Some(125) && said.contains("--format perfetto"), "{said}");
+    assert!(!place.join("t.json").exists());
+    for option in ["--failed", "--depth=1"] {
+        let (status, said) = trace(&[option, "-o", "t.html", "true"]);
+        let name = option.trim_end_matches("=1");
+        assert_eq!((status, said), (Some(125), format!("uexec: {name} is for --format tree\n")));
+    }
+    // What cannot be executed is said once.
+    let (status, said) = trace(&["./nosuch"]);
+    assert_eq!((status, said.matches("ENOENT").count()), (Some(127), 2), "{said}");
+    assert_eq!(said.matches("hint").count(), 1, "{said}");
+    let (_, said) = trace(&["-o", "t", "./nosuch"]);
+    assert_eq!(said.matches("hint").count(), 1, "{said}");
+}

@@ -161,3 +161,55 @@ fn a_program_is_not_charged_for_its_parents_memory() {
     // One of its children had more.
     assert_eq!(mib(large), None, "{exits:#?}");
 }
+
+#[test]
+fn what_is_executed_by_its_descriptor_is_named() {
+    let place = Place::new();
+    let source = r##"
+        #define _GNU_SOURCE
+        #include <fcntl.h>
+        #include <sys/mman.h>
+        #include <unistd.h>
+        int main(int argc, char **argv) {
+            char *args[] = {"other", 0}, *none[] = {0};
+            int script = memfd_create("script", MFD_CLOEXEC);
+            write(script, "#!/bin/sh\n", 10);
+            execveat(script, "", args, none, AT_EMPTY_PATH);
+            execveat(open(argv[1], O_RDONLY), "", args, none, AT_EMPTY_PATH);
+            return 1;
+        }"##;
+    let source = place.file("by_fd.c", source, 0o644);
+    let built =
+        Command::new("cc").arg("-w").arg("-o").arg(place.join("by_fd")).arg(source).status();
+    assert!(built.unwrap().success());
+    assert!(traced(&place, "json", &["./by_fd", "/bin/true"]).status().unwrap().success());
+    let records = records(&place);
+    let failed = of(&records, "failed")[0];
+    assert_eq!((&failed["errno"], &failed["path"]), (&"ENOENT".into(), &"/dev/fd/3".into()));
+    assert_eq!(failed["because"]["agrees"], true, "{failed:#}");
+    let why = failed["because"]["why"].as_str().unwrap();
+    assert!(why.contains("close-on-exec"), "{failed:#}");
+    assert!(!failed["because"]["file"].as_str().unwrap().starts_with("/dev/fd"), "{failed:#}");
+    let mut tree = traced(&place, "tree", &["./by_fd", "/bin/true"]);
+    assert!(tree.status().unwrap().success());
+    let tree = std::fs::read_to_string(place.join("out")).unwrap();
+    let file = std::fs::canonicalize("/bin/true").unwrap();
+    assert!(tree.contains(&format!("other  in its place · runs {}", file.display())), "{tree}");
+}
+
+#[test]
+fn a_file_in_anothers_place_is_looked_at() {
+    let place = Place::new();
+    let source = "void _start(void) { __asm__(\"mov $60, %eax; xor %edi, %edi; syscall\"); }";
+    let source = place.file("alone.c", source, 0o644);
+    let built = Command::new("cc")
+        .args(["-nostdlib", "-static", "-o"])
+        .arg(place.join("alone"))
+        .arg(source)
+        .status();
+    assert!(built.unwrap().success());
+    let records = shell(&place, "cp /bin/true x; ./x; cp alone x; ./x; cp /bin/true x; ./x");
+    let of_x = of(&records, "exec").into_iter().filter(|e| e["argv"][0] == "./x");
+    let interps: Vec<bool> = of_x.map(|e| e["interp"].is_string()).collect();
+    assert_eq!(interps, [true, false, true], "{records:#?}");
+}

@@ -106,8 +106,9 @@ fn follow(
     }
     // They must not be closed behind their owners' backs.
     drop((tell, heard));
-    // Its own signals, and those that a terminal sends to whoever writes to it.
-    for signal in [1, 2, 3, 13, 15, 20, 21, 22] {
+    // Its own signals, and those that a terminal sends to whoever writes to it. Limits on the
+    // command (`SIGXCPU`, `SIGXFSZ`) shall not kill its tracer, as that kills the command.
+    for signal in [1, 2, 3, 13, 15, 20, 21, 22, 24, 25] {
         thread::set_ignored(signal);
     }
     thread::set_default(SIGCHLD);

@@ -38,7 +38,7 @@ function read(text) {
       case 1: {
         const p = all.get(r[1]);
         p.pid = r[3];
-        p.images.push({ t: r[2], argv: r[4], path: r[5], exe: r[6], cwd: r[7], chain: r[8], set: r[9], unset: r[10], searched: r[11], copied: r[12], waited: r[13], interp: r[14], name: r[15] });
+        p.images.push({ t: r[2], argv: r[4], path: r[5], exe: r[6], cwd: r[7], chain: r[8], set: r[9], unset: r[10], searched: r[11], copied: r[12], waited: r[13], interp: r[14], name: r[15], withheld: r[16] });
         break;
       }
       case 2: all.get(r[1]).fails.push({ t: r[2], what: r[3], errno: r[4], why: r[5], hint: r[6], searched: r[7] }); break;

@@ -233,6 +233,7 @@ function pick(p) {
       dl.append(make("dt"), copier(i));
       put("file", i.exe);
       put("loaded by", i.interp);
+      put("without", i.withheld && `its ${i.withheld}: who is traced without privilege gains none`);
       put("read by", i.chain.length && i.chain.slice(0, -1).join(" "));
       put("directory", i.cwd);
       put("found", i.searched && `in place ${i.searched + 1} of PATH`);
