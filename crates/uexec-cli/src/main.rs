@@ -15,6 +15,7 @@ mod docs;
 mod doctor;
 mod explain;
 mod find;
+mod fit;
 mod libraries;
 mod memfile;
 mod picture;

@@ -80,6 +80,10 @@ pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
         Ok(rules) => rules,
         Err(status) => return status,
     };
+    if !std::path::Path::new("/proc/self/exe").exists() {
+        report::say(format_args!("no tree: /proc is not mounted"));
+        return OWN_FAILURE;
+    }
     let by_kernel = match args.via {
         Via::Binfmt => true,
         Via::Ptrace => false,
