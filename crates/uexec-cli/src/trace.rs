@@ -3,6 +3,7 @@
 //!
 //! The command takes this very process; what tells of it is another.
 
+mod ask;
 mod failure;
 mod files;
 mod follow;

@@ -77,6 +77,6 @@ pub(crate) enum Format {
     Json,
     /// A trace for ui.perfetto.dev, or any viewer of Chrome's format
     Perfetto,
-    /// One self-contained page
+    /// One self-contained page, which can be opened while it grows
     Html,
 }

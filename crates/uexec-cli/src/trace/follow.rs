@@ -3,19 +3,15 @@
 //! that have ended.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{Mode, OFlags};
 use uexec_core::Errno;
 use uexec_core::clone::{CloneArgs, CloneFacts, CloneFlags, Entry, Gets, decide};
-use uexec_linux::tree::{
-    self as engine, Call, Ended, Event, Image, Tracer, Usage, What, is_cloexec_of,
-};
+use uexec_linux::tree::{self as engine, Call, Ended, Event, Image, Tracer, Usage, What};
 use uexec_linux::{Host, clone_facts};
 
+use super::ask::{descriptor, link, minor_faults, stdio};
 use super::failure;
 use super::files::Files;
 use super::pages::Heirs;
@@ -77,27 +73,6 @@ pub(super) struct Follower {
     ended: bool,
     /// Whose pages are counted, if they are.
     heirs: Option<Heirs>,
-}
-
-/// Where a link of `/proc/PID` leads.
-fn link(pid: i32, name: &str) -> Option<Vec<u8>> {
-    let path = std::fs::read_link(format!("/proc/{pid}/{name}")).ok()?;
-    Some(path.into_os_string().into_vec())
-}
-
-/// An open file of another process, and whether an exec closes its descriptor.
-fn descriptor(tid: i32, fd: i32) -> Option<(OwnedFd, bool)> {
-    let open = OFlags::PATH | OFlags::CLOEXEC;
-    let file = rustix::fs::open(format!("/proc/{tid}/fd/{fd}"), open, Mode::empty()).ok()?;
-    Some((file, is_cloexec_of(tid, fd)?))
-}
-
-/// Page faults without input of a process so far (`proc_pid_stat(5)`, minflt).
-fn minor_faults(pid: i32) -> Option<u64> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let after_name = stat.get(stat.iter().rposition(|b| *b == b')')? + 2..)?;
-    let field = after_name.split(|b| *b == b' ').nth(7)?;
-    std::str::from_utf8(field).ok()?.parse().ok()
 }
 
 impl Follower {
@@ -360,6 +335,7 @@ impl Follower {
             chain: texts(chain),
             cwd: link(pid, "cwd").map(Text),
             env,
+            stdio: stdio(pid),
             searched,
             faults_since_fork,
             pages,

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::record::Record;
+use super::record::{Record, Spawn};
 use super::text::{Text, command, word};
 use super::tree::copied;
 use super::{Now, Teller};
@@ -22,13 +22,13 @@ const BODY: &str = include_str!("html/page.html");
 pub(super) struct Html {
     out: BufWriter<File>,
     now: Now,
-    /// What forked processes share with their parents: told once, then by its number here.
-    shared: Vec<Vec<&'static str>>,
+    /// What new processes share with their creators, and have a copy of.
+    given: Vec<(Vec<&'static str>, Vec<&'static str>)>,
 }
 
 impl Html {
     pub(super) fn new(out: BufWriter<File>) -> Html {
-        Html { out, now: Now(Instant::now()), shared: Vec::new() }
+        Html { out, now: Now(Instant::now()), given: Vec::new() }
     }
 
     fn begin(&mut self) -> io::Result<()> {
@@ -42,12 +42,17 @@ impl Html {
         )
     }
 
-    fn shared(&mut self, shared: &[&'static str]) -> Value {
-        match self.shared.iter().position(|known| known == shared) {
+    /// What is shared and what is copied, as words the first time, then as their number.
+    fn given(&mut self, r: &Spawn) -> Value {
+        match self
+            .given
+            .iter()
+            .position(|(shared, copied)| *shared == r.shared && *copied == r.copied)
+        {
             Some(number) => json!(number),
             None => {
-                self.shared.push(shared.to_vec());
-                json!(shared.join(", "))
+                self.given.push((r.shared.clone(), r.copied.clone()));
+                json!([r.shared.join(", "), r.copied.join(", ")])
             }
         }
     }
@@ -72,16 +77,9 @@ impl Teller for Html {
         }
         let row = match record {
             Record::Start(r) => json!(["start", command(&r.command), r.unix_time]),
-            Record::Spawn(r) => json!([
-                0,
-                r.who.id,
-                r.who.t,
-                r.who.pid,
-                r.parent,
-                r.how,
-                r.flags,
-                self.shared(&r.shared),
-            ]),
+            Record::Spawn(r) => {
+                json!([0, r.who.id, r.who.t, r.who.pid, r.parent, r.how, r.flags, self.given(r),])
+            }
             Record::Exec(r) => json!([
                 1,
                 r.who.id,
@@ -100,6 +98,7 @@ impl Teller for Html {
                 r.interp.as_ref().map(Text::to_string),
                 r.name().base().to_string(),
                 r.withheld,
+                r.stdio.named().map(|(_, to)| to.as_ref().map(Text::to_string)),
             ]),
             Record::Failed(r) => {
                 let because = r.because.as_ref();

@@ -128,7 +128,8 @@ impl Teller for Perfetto {
                     slice.name = r.name().base().to_string();
                     slice.args = json!({
                         "pid": r.who.pid, "command": command(&r.argv), "exe": r.exe, "interp": r.interp,
-                        "cwd": r.cwd, "withheld": r.withheld, "chain": r.chain, "env": r.env,
+                        "cwd": r.cwd, "withheld": r.withheld, "chain": r.chain, "env": r.env, "stdio": r.stdio,
+                        "parent_waited_us": r.parent_waited_us,
                         "pages": copied(r.pages, r.faults_since_fork),
                     });
                 }

@@ -80,6 +80,8 @@ pub(crate) struct Exec {
     pub(crate) chain: Vec<Text>,
     pub(crate) cwd: Option<Text>,
     pub(crate) env: Environment,
+    #[serde(flatten)]
+    pub(crate) stdio: Stdio,
     /// Directories that were looked in before.
     pub(crate) searched: Vec<Text>,
     /// Page faults of the process since it was forked: how many pages it has copied, at most.
@@ -88,6 +90,22 @@ pub(crate) struct Exec {
     pub(crate) pages: Option<Pages>,
     /// Microseconds that its parent has waited for this, after `vfork`.
     pub(crate) parent_waited_us: Option<u64>,
+}
+
+/// What these descriptors lead to: a path, or `pipe:[…]` and the like (`proc_pid_fd(5)`); `null`
+/// where they are closed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Stdio {
+    pub(crate) stdin: Option<Text>,
+    pub(crate) stdout: Option<Text>,
+    pub(crate) stderr: Option<Text>,
+}
+
+impl Stdio {
+    /// With what each is called in a shell's command line.
+    pub(crate) fn named(&self) -> [(&'static str, &Option<Text>); 3] {
+        [("<", &self.stdin), (">", &self.stdout), ("2>", &self.stderr)]
+    }
 }
 
 /// What has changed in the environment since the last program of the process or its ancestors.

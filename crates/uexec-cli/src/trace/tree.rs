@@ -8,7 +8,7 @@ use std::io;
 use super::Teller;
 use super::lines::{Lines, Place};
 use super::pages::Pages;
-use super::record::{Environment, Exec, Exit, Failed, Record, Spawn};
+use super::record::{Environment, Exec, Exit, Failed, Record, Spawn, Stdio};
 use super::text::{Text, command, word};
 use crate::signal;
 use crate::style::{BAD, LABEL, ODD};
@@ -25,6 +25,7 @@ struct Node {
     name: String,
     notes: Vec<String>,
     cwd: Option<Text>,
+    stdio: Stdio,
     shown: bool,
     executed: bool,
     /// How it was made, with what is unusual about it.
@@ -78,6 +79,7 @@ impl Tree {
         let depth = parent.map_or(0, |p| p.depth + 1);
         let name = parent.map_or_else(String::new, |p| copy_of(&p.name));
         let cwd = parent.and_then(|p| p.cwd.clone());
+        let stdio = parent.map_or_else(Stdio::default, |p| p.stdio.clone());
         let mut how = r.how.to_owned();
         for flag in r.flags.iter().filter(|flag| flag.starts_with("CLONE_NEW")) {
             let _ = write!(how, " {flag}");
@@ -100,6 +102,7 @@ impl Tree {
             name,
             notes: vec![how.clone()],
             cwd,
+            stdio,
             shown: false,
             executed: false,
             how,
@@ -118,6 +121,7 @@ impl Tree {
             name: String::new(),
             notes: Vec::new(),
             cwd: r.cwd.clone(),
+            stdio: r.stdio.clone(),
             shown: false,
             executed: true,
             how: String::new(),
@@ -137,6 +141,13 @@ impl Tree {
         }
         notes.extend(r.withheld.map(|what| format!("without its {what}")));
         notes.extend(env(&r.env));
+        // Without those that lead from process to process, as in any pipeline.
+        for ((how, to), (_, before)) in r.stdio.named().into_iter().zip(node.stdio.named()) {
+            let path = to.as_ref().filter(|path| path.0.starts_with(b"/"));
+            if let Some(path) = path.filter(|_| to != before && !node.what.is_empty()) {
+                notes.push(format!("{how}{}", word(path)));
+            }
+        }
         if r.cwd != node.cwd {
             notes.push(format!("in {}", r.cwd.as_ref().map_or_else(|| "?".into(), word)));
         }
@@ -149,6 +160,7 @@ impl Tree {
         node.name = word(&r.name().base());
         node.notes = notes;
         node.cwd.clone_from(&r.cwd);
+        node.stdio.clone_from(&r.stdio);
         node.executed = true;
         node.shown = false;
         if self.failed_only { Ok(()) } else { self.show(r.who.id) }

@@ -126,7 +126,7 @@ fn a_page_draws_and_answers() {
     assert!(said["handlers"].as_u64() > Some(20), "{said:#}");
     let texts: Vec<&str> =
         said["texts"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    for text in ["true", "exit 3", "waited for", "copy with its directory", "loaded by"] {
+    for text in ["true", "exit 3", "waited for", "copy with its directory and files", "loaded by"] {
         assert!(texts.iter().any(|t| t.contains(text)), "{text}: {texts:#?}");
     }
 }

@@ -213,3 +213,27 @@ fn a_file_in_anothers_place_is_looked_at() {
     let interps: Vec<bool> = of_x.map(|e| e["interp"].is_string()).collect();
     assert_eq!(interps, [true, false, true], "{records:#?}");
 }
+
+#[test]
+fn what_standard_descriptors_lead_to() {
+    let place = Place::new();
+    let from = place.file("from", "", 0o644).canonicalize().unwrap().display().to_string();
+    let script = "/bin/true <from >to 2>&1; /bin/true >&-; /bin/true | cat";
+    let records = shell(&place, script);
+    let of_true: Vec<_> = of(&records, "exec").into_iter().skip(1).collect();
+    let to = place.path.canonicalize().unwrap().join("to").display().to_string();
+    assert_eq!(of_true[0]["stdin"], json!(from));
+    assert_eq!((&of_true[0]["stdout"], &of_true[0]["stderr"]), (&json!(to), &json!(to)));
+    assert_eq!(of_true[1]["stdout"], json!(null));
+    // The pipe's two ends are the same.
+    let ends: Vec<_> = of_true[2..].iter().flat_map(|e| [&e["stdin"], &e["stdout"]]).collect();
+    let pipe = ends.iter().find(|end| end.as_str().unwrap().starts_with("pipe:"));
+    assert!(
+        pipe.is_some_and(|pipe| ends.iter().filter(|end| *end == pipe).count() == 2),
+        "{ends:?}"
+    );
+    let mut tree = traced(&place, "tree", &["sh", "-c", script]);
+    assert!(tree.status().unwrap().success());
+    let tree = std::fs::read_to_string(place.join("out")).unwrap();
+    assert_eq!(tree.matches(&format!("<{from} · >{to} · 2>{to}")).count(), 1, "{tree}");
+}

@@ -30,15 +30,16 @@ function read(text) {
       case "start": trace.command = r[1]; process(0, 0, 0, -1, ""); break;
       case "end": trace.ended = { processes: r[2], execs: r[3], failed: r[4] }; break;
       case 0: {
-        // What is shared is told once; then its number is.
-        if (typeof r[7] === "string") given.push(r[7]);
-        Object.assign(process(r[1], r[2], r[3], r[4], r[5]), { flags: r[6], shared: typeof r[7] === "string" ? r[7] : given[r[7]] });
+        // What is shared and copied is told once; then its number is.
+        if (Array.isArray(r[7])) given.push(r[7]);
+        const [shared, copies] = Array.isArray(r[7]) ? r[7] : given[r[7]];
+        Object.assign(process(r[1], r[2], r[3], r[4], r[5]), { flags: r[6], shared, copies });
         break;
       }
       case 1: {
         const p = all.get(r[1]);
         p.pid = r[3];
-        p.images.push({ t: r[2], argv: r[4], path: r[5], exe: r[6], cwd: r[7], chain: r[8], set: r[9], unset: r[10], searched: r[11], copied: r[12], waited: r[13], interp: r[14], name: r[15], withheld: r[16] });
+        p.images.push({ t: r[2], argv: r[4], path: r[5], exe: r[6], cwd: r[7], chain: r[8], set: r[9], unset: r[10], searched: r[11], copied: r[12], waited: r[13], interp: r[14], name: r[15], withheld: r[16], stdio: r[17] });
         break;
       }
       case 2: all.get(r[1]).fails.push({ t: r[2], what: r[3], errno: r[4], why: r[5], hint: r[6], searched: r[7] }); break;

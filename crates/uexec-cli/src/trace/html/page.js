@@ -22,7 +22,7 @@ let from = 0, to = total || 1e-6;
 
 function searchable(p) {
   if (p.haystack === undefined) {
-    p.haystack = [p.text, p.pid, ...p.images.flatMap(i => [i.argv.join(" "), i.exe, i.cwd, ...i.set, ...i.unset]), ...p.fails.flatMap(f => [f.what, f.errno, f.why])].join("\n").toLowerCase();
+    p.haystack = [p.text, p.pid, ...p.images.flatMap(i => [i.argv.join(" "), i.exe, i.cwd, ...i.stdio, ...i.set, ...i.unset]), ...p.fails.flatMap(f => [f.what, f.errno, f.why])].join("\n").toLowerCase();
   }
   return p.haystack;
 }
@@ -226,7 +226,6 @@ function pick(p) {
     put("memory", p.rss && (p.rss / 1024).toFixed(1) + " MiB at most");
     put("threads", p.threads && p.threads + 1);
     put("copied", p.copied);
-    put("shared", p.how !== "fork" && p.shared);
     put("flags", p.flags && p.flags.filter(f => f.startsWith("CLONE_NEW")).join(" "));
     p.images.forEach((i, n) => {
       put(n ? "then" : "command", i.argv.join(" "));
@@ -236,6 +235,7 @@ function pick(p) {
       put("without", i.withheld && `its ${i.withheld}: who is traced without privilege gains none`);
       put("read by", i.chain.length && i.chain.slice(0, -1).join(" "));
       put("directory", i.cwd);
+      i.stdio.forEach((to, n) => put(["stdin", "stdout", "stderr"][n], to ?? "closed"));
       put("found", i.searched && `in place ${i.searched + 1} of PATH`);
       put("new in env", [...i.set, ...i.unset.map(name => name + " is gone")].join("\n"));
       put("copied", i.copied && i.copied + ", before it executed");
@@ -247,6 +247,8 @@ function pick(p) {
       put("why", f.why || "not known");
       put("hint", f.hint);
     }
+    put("shared", p.shared);
+    put("copies", p.copies);
     const close = make("button", "close", "✕");
     close.title = "close";
     close.onclick = () => pick(p);
@@ -257,8 +259,9 @@ function pick(p) {
 
 // A line for a shell that does the same again; the environment is the shell's.
 function copier(image) {
-  const dd = make("dd"), line = (image.cwd ? `cd ${quoted(image.cwd)} && ` : "") + image.argv.join(" ");
-  const button = make("button", "", "copy with its directory");
+  const files = image.stdio.map((to, n) => to && to.startsWith("/") && !to.startsWith("/dev/pts/") ? ` ${["<", ">", "2>"][n]}${quoted(to)}` : "");
+  const dd = make("dd"), line = (image.cwd ? `cd ${quoted(image.cwd)} && ` : "") + image.argv.join(" ") + files.join("");
+  const button = make("button", "", "copy with its directory and files");
   button.onclick = async () => {
     try {
       await navigator.clipboard.writeText(line);
