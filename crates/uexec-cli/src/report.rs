@@ -127,8 +127,11 @@ fn hex_excerpt(row: &[u8], from: u64, span: Span) -> String {
     )
 }
 
-/// Who traces this process, if somebody does: nobody else then can.
-pub(crate) fn tracer() -> Option<String> {
+/// Who traces this process or answers for it, if somebody does: nobody else then can.
+pub(crate) fn tracer(error: uexec_core::Errno) -> Option<String> {
+    if error == uexec_core::Errno::EBUSY {
+        return Some("its execs are answered by another tree, or by a container's owner".into());
+    }
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let pid = status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?.trim();
     if pid == "0" {

@@ -58,7 +58,7 @@ pub(crate) fn trace(args: &Trace, envp: &[Vec<u8>]) -> u8 {
         Ok(Role::Traced) => execute(args, envp),
         Ok(Role::Tracer(tracer)) => follow(args, tracer, output, envp),
         Err(error) => {
-            match report::tracer() {
+            match report::tracer(error) {
                 Some(who) => report::say(format_args!("cannot trace: {who}")),
                 None => report::say(format_args!(
                     "cannot trace: {error}; `uexec doctor` says what this host allows"

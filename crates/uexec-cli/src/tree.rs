@@ -27,8 +27,8 @@ use crate::binfmt::table as rules_of;
 use crate::find::find_and_plan;
 use crate::run::{Interps, interps, set_up, status, tell_story};
 use crate::{OWN_FAILURE, doctor, report};
-use namespace::Tried;
 use judge::Wishes;
+use namespace::Tried;
 use table::{Inherited, Table};
 
 /// Moves this process to where the kernel starts uexec's loader for every native program.
@@ -64,9 +64,8 @@ fn follow(via: Via, interps: Interps, rules: Misc) -> Tried<Option<u8>> {
     let what = if via == Via::Notify { "answering" } else { "tracing" };
     Err((
         what,
-        match report::tracer() {
+        match report::tracer(errno) {
             Some(who) => std::io::Error::other(who),
-            None if errno == Errno::EBUSY => std::io::Error::other(OTHERS),
             None => std::io::Error::from_raw_os_error(errno.0.into()),
         },
     ))
@@ -80,9 +79,6 @@ pub(crate) fn ask_aside() -> Result<(), Errno> {
         Role::Traced => Ok(()),
     }
 }
-
-/// `EBUSY`: a filter has one that answers, and so have all filters after it.
-const OTHERS: &str = "another tree is served that way already, or a container's calls are";
 
 /// The rules of the options.
 fn rules(options: &[OsString]) -> Result<Misc, u8> {

@@ -160,9 +160,16 @@ fn tracing(health: &mut Health) {
     );
     for (via, name, what) in [
         ("binfmt", "tree_binfmt", "a small tree can be served by the kernel (--via binfmt)"),
+        ("notify", "tree_notify", "a small tree can be served from aside (--via notify)"),
         ("ptrace", "tree_ptrace", "a small tree can be served by a tracer (--via ptrace)"),
     ] {
-        tried(health, name, what, trial::tree(via), || "what is said above".into());
+        let remedy = || match via {
+            "notify" => "Linux 5.19, tracing of processes that are not one's children \
+                         (kernel.yama.ptrace_scope=0, or CAP_SYS_PTRACE), and no other that answers"
+                .into(),
+            _ => "what is said above".into(),
+        };
+        tried(health, name, what, trial::tree(via), remedy);
     }
     if let Some(scope) = setting("kernel/yama/ptrace_scope").filter(|s| s != "0") {
         let seen = format!("kernel.yama.ptrace_scope is {scope}");
@@ -230,6 +237,14 @@ fn will(health: &Health) -> Vec<Will> {
             Some("binfmt"),
             "run --tree has the kernel start uexec's loader, in namespaces of its own: other ids \
              show as 65534",
+        )
+    } else if has("tree_notify") {
+        row(
+            "tree",
+            Some("notify"),
+            "run --tree has a process aside asked before each exec, which steps in where uexec \
+             would load something else than the kernel: who is traced by a debugger executes as by \
+             the kernel",
         )
     } else if has("tree_ptrace") {
         row(

@@ -30,6 +30,8 @@ mod storm;
 #[path = "../tree/work.rs"]
 mod work;
 
+mod aside;
+
 pub(crate) use kit::*;
 
 /// How the trees are served.

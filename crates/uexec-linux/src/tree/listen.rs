@@ -14,10 +14,10 @@ use uexec_core::Errno;
 
 use super::call::RawCall;
 use super::serve::{Asked, Coming, Image, Prepared, Served, Server, Trouble};
-use super::start::{ALLOW, Half, Line, SIGCHLD, Told, apart, program, settle, unprivileged};
+use super::start::{ALLOW, Half, Line, Told, apart, program, settle, unprivileged};
 use super::{OPTIONS, Role};
 use crate::ffi::listener::{self, Answer, Notice};
-use crate::ffi::tracer::{self, Resume};
+use crate::ffi::tracer::{self, Resume, Whom};
 use crate::ffi::{errno, thread};
 use crate::procfs;
 
@@ -43,9 +43,6 @@ pub unsafe fn listen() -> Result<Role<Listener>, Errno> {
     let mut mark = [0; 4];
     rustix::rand::getrandom(&mut mark, rustix::rand::GetRandomFlags::empty()).map_err(errno)?;
     let mark = u32::from_ne_bytes(mark);
-    if !status_says(b"TracerPid", b"0") {
-        return Err(Errno::EPERM);
-    }
     // SAFETY: one thread, by the caller's promise.
     let line = match unsafe { apart(root == 1) }? {
         Half::Aside(line) => return Ok(Role::Tracer(answering(root, mark, line))),
@@ -60,26 +57,22 @@ pub unsafe fn listen() -> Result<Role<Listener>, Errno> {
     Ok(Role::Traced)
 }
 
-fn status_says(name: &[u8], value: &[u8]) -> bool {
-    let status = procfs::read_file(c"/proc/self/status");
-    let mut lines = status.split(|byte| *byte == b'\n');
-    let line = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(b":\t"));
-    line == Some(value)
-}
-
 /// Whether somebody answers for this process already. A child that has a use for nothing else is to
 /// ask for the same.
 pub(super) fn is_answered() -> bool {
-    if status_says(b"Seccomp", b"0") {
+    let status = procfs::read_file(c"/proc/self/status");
+    if status.split(|byte| *byte == b'\n').any(|line| line == b"Seccomp:\t0") {
         return false;
     }
+    const WALL: u64 = 0x4000_0000;
+    // With no signal at its end, as that might be ignored.
     // SAFETY: the child makes system calls only.
-    match unsafe { tracer::fork(SIGCHLD) } {
+    match unsafe { tracer::fork(0) } {
         Ok(0) => {
             let busy = unprivileged(|| listener::install(&[ALLOW])).err() == Some(Errno::EBUSY);
             tracer::exit(u8::from(busy))
         }
-        child => child.is_ok_and(|pid| thread::wait(pid, 0) == Ok(Some(1 << 8))),
+        child => child.is_ok_and(|pid| thread::wait(pid, WALL) == Ok(Some(1 << 8))),
     }
 }
 
@@ -90,27 +83,32 @@ fn answering(root: i32, mark: u32, line: Line) -> Listener {
     let other = other.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).map_err(errno));
     let take = |number: u32| {
         let other = other.as_ref().map_err(|error| *error)?;
+        trace_for_a_moment(root)?;
         pidfd_getfd(other, number as i32, PidfdGetfdFlags::empty()).map_err(errno)
     };
-    let mut taken = None;
-    for _ in 0..2 {
+    let heard = || {
         let Some(number) = line.hear() else { tracer::exit(0) };
-        match take(number) {
-            Ok(fd) => taken = Some(fd),
-            Err(error) => {
-                line.tell(error.0.into());
-                tracer::exit(0)
-            }
-        }
-        line.tell(0);
-    }
-    let Some(fd) = taken else { tracer::exit(0) };
+        let taken = take(number);
+        line.tell(taken.as_ref().err().map_or(0, |error| error.0.into()));
+        taken.unwrap_or_else(|_| tracer::exit(0))
+    };
+    // One of the line's own: were it kept, its end would never be heard.
+    drop(heard());
+    let fd = heard();
     // Their descriptors must not be closed behind their owners' backs.
     drop((line, other));
     settle(&[fd.as_fd()]);
     // Before Linux 6.6 it costs more.
     let _ = listener::wake_nearby(fd.as_fd());
     Listener { fd, mark }
+}
+
+/// What serving takes.
+fn trace_for_a_moment(tid: i32) -> Result<(), Errno> {
+    thread::ptrace(thread::Trace::Seize, tid, OPTIONS)?;
+    thread::ptrace(thread::Trace::Interrupt, tid, 0)?;
+    tracer::wait(Whom::TakeAny)?;
+    tracer::resume(tid, Resume::Detach, 0)
 }
 
 impl Listener {

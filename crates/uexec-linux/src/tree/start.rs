@@ -29,7 +29,7 @@ pub enum Watch {
     Memory,
 }
 
-pub(super) const SIGCHLD: u64 = 17;
+const SIGCHLD: u64 = 17;
 /// A filter's instruction: `SECCOMP_RET_ALLOW`.
 pub(super) const ALLOW: u64 = 0x7fff_0000 << 32 | 0x06;
 const AUDIT_ARCH_X86_64: u64 = 0xc000_003e;
@@ -136,12 +136,7 @@ pub(super) unsafe fn apart(is_first: bool) -> Result<Half, Errno> {
 }
 
 /// The tracer's beginning.
-fn follow(
-    root: i32,
-    line: Line,
-    keep: &[BorrowedFd<'_>],
-    watch: Watch,
-) -> Result<Tracer, Errno> {
+fn follow(root: i32, line: Line, keep: &[BorrowedFd<'_>], watch: Watch) -> Result<Tracer, Errno> {
     let ends = watch == Watch::Memory || root == 1;
     let options = if ends { OPTIONS | EXIT_OPTION } else { OPTIONS };
     line.tell(thread::getpid() as u32);
