@@ -6,6 +6,7 @@ mod finding;
 mod look;
 mod tell;
 mod trial;
+mod will;
 
 use crate::args::doctor::{Attempt, Doctor};
 use crate::{OWN_FAILURE, report};

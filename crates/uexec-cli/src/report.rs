@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use uexec_core::Errno;
 use uexec_core::error::{Failed, FileKind, Span, Stage};
 use uexec_core::story::Shown;
 use uexec_core::world::{At, World};
@@ -52,11 +53,7 @@ pub(crate) fn text(name: &[u8], failed: &Failed, world: &mut dyn World) -> Strin
         row(if interp { "interp" } else { "file" }, &Shown(&r.file).to_string());
     }
     row("why", &r.why());
-    if let Some((file, span)) = bytes_at_fault(failed)
-        && let Some(shown) = excerpt(file, span, r.stage, world)
-    {
-        out.push_str(&shown);
-    }
+    out.push_str(&excerpt(failed, world).unwrap_or_default());
     let hint = r.hint();
     if !hint.is_empty() {
         let _ = writeln!(out, "  {LABEL}hint{LABEL:#}   {hint}");
@@ -65,12 +62,13 @@ pub(crate) fn text(name: &[u8], failed: &Failed, world: &mut dyn World) -> Strin
 }
 
 /// The bytes at fault with a marker under them: a line of text for scripts, else a hex dump.
-fn excerpt(file: &[u8], span: Span, stage: Stage, world: &mut dyn World) -> Option<String> {
+pub(crate) fn excerpt(failed: &Failed, world: &mut dyn World) -> Option<String> {
+    let (file, span) = bytes_at_fault(failed)?;
     let id = world.open(At::Cwd, file, true).ok()?;
     if world.stat(id).ok()?.kind != FileKind::Regular {
         return None;
     }
-    if matches!(stage, Stage::Script | Stage::ScriptInterp) {
+    if matches!(failed.refusal.stage, Stage::Script | Stage::ScriptInterp) {
         let mut head = [0; 256];
         let n = world.read_at(id, 0, &mut head).ok()?;
         return Some(line_excerpt(head.get(..n)?, span));
@@ -127,9 +125,17 @@ fn hex_excerpt(row: &[u8], from: u64, span: Span) -> String {
     )
 }
 
+/// An error of a system call as a person reads it.
+pub(crate) fn reason(error: &std::io::Error) -> String {
+    match error.raw_os_error().and_then(|n| u16::try_from(n).ok()) {
+        Some(errno) => Errno(errno).to_string(),
+        None => error.to_string(),
+    }
+}
+
 /// Who traces this process or answers for it, if somebody does: nobody else then can.
-pub(crate) fn tracer(error: uexec_core::Errno) -> Option<String> {
-    if error == uexec_core::Errno::EBUSY {
+pub(crate) fn tracer(error: Errno) -> Option<String> {
+    if error == Errno::EBUSY {
         return Some("its execs are answered by another tree, or by a container's owner".into());
     }
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

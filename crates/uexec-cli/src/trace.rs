@@ -3,21 +3,25 @@
 //!
 //! The command takes this very process; what tells of it is another.
 
+mod ask;
 mod failure;
+mod files;
 mod follow;
 mod html;
-mod interp;
 mod json;
+mod lines;
 mod pages;
 mod perfetto;
 mod record;
 mod search;
+mod text;
 mod tree;
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::time::{Duration, Instant};
 
 use uexec_core::lookup::candidates;
 use uexec_core::story::Shown;
@@ -42,21 +46,41 @@ trait Teller {
     fn finish(&mut self) -> io::Result<()>;
 }
 
+/// Whether a writer that gathers should write: what was told is seen before long, and the tracer's
+/// own death loses little.
+struct Now(Instant);
+
+impl Now {
+    fn is_due(&mut self) -> bool {
+        let is_due = self.0.elapsed() > Duration::from_secs(1);
+        if is_due {
+            self.0 = Instant::now();
+        }
+        is_due
+    }
+}
+
 /// Traces; returns in the tracer, and where the command cannot be started.
 pub(crate) fn trace(args: &Trace, envp: &[Vec<u8>]) -> u8 {
-    let output = match open(args) {
-        Ok(output) => output,
+    let format = match format(args) {
+        Ok(format) => format,
         Err(error) => {
-            let name = args.output.as_deref().unwrap_or_else(|| "standard error".as_ref());
-            report::say(format_args!("{}: {error}", name.display()));
+            report::say(format_args!("{error}"));
             return OWN_FAILURE;
         }
+    };
+    let output = match open(args) {
+        Ok(output) => output,
+        Err(error) => return lost(args, &error),
     };
     let watch = if args.cow { Watch::Memory } else { Watch::Plain };
     // SAFETY: this process has had one thread since the kernel started it.
     match unsafe { engine::start(&[output.as_fd()], watch) } {
-        Ok(Role::Traced) => execute(args, envp),
-        Ok(Role::Tracer(tracer)) => follow(args, tracer, output, envp),
+        Ok(Role::Traced) => {
+            let is_told = format == Format::Tree && args.output.is_none();
+            execute(args, envp, is_told)
+        }
+        Ok(Role::Tracer(tracer)) => follow(args, format, tracer, output, envp),
         Err(error) => {
             match report::tracer(error) {
                 Some(who) => report::say(format_args!("cannot trace: {who}")),
@@ -69,12 +93,33 @@ pub(crate) fn trace(args: &Trace, envp: &[Vec<u8>]) -> u8 {
     }
 }
 
-fn format(args: &Trace) -> Format {
-    let is_page = |path: &std::path::PathBuf| path.extension().is_some_and(|e| e == "html");
-    match args.format {
-        Some(format) => format,
-        None if args.output.as_ref().is_some_and(is_page) => Format::Html,
-        None => Format::Tree,
+/// How it is to be told; `Err` says what cannot be.
+fn format(args: &Trace) -> Result<Format, String> {
+    let ending = args.output.as_ref().and_then(|path| path.extension()).map(OsStrExt::as_bytes);
+    let format = match (args.format, ending) {
+        (Some(format), _) => format,
+        (None, Some(b"html" | b"htm")) => Format::Html,
+        (None, Some(b"jsonl" | b"ndjson")) => Format::Json,
+        (None, Some(b"json")) => {
+            return Err("a .json file: --format json has an object a line, --format perfetto is \
+                        for ui.perfetto.dev"
+                .into());
+        }
+        (None, _) => Format::Tree,
+    };
+    let only = [(args.failed, "--failed"), (args.depth.is_some(), "--depth")];
+    match only.iter().find(|(given, _)| *given && format != Format::Tree) {
+        Some((_, option)) => Err(format!("{option} is for --format tree")),
+        None => Ok(format),
+    }
+}
+
+/// What is written to, by name.
+fn name_of(args: &Trace) -> String {
+    match &args.output {
+        None => "standard error".into(),
+        Some(path) if path.as_os_str() == "-" => "standard output".into(),
+        Some(path) => Shown(path.as_os_str().as_bytes()).to_string(),
     }
 }
 
@@ -86,8 +131,8 @@ fn open(args: &Trace) -> io::Result<OwnedFd> {
     }
 }
 
-/// Becomes the command.
-fn execute(args: &Trace, envp: &[Vec<u8>]) -> u8 {
+/// Becomes the command. `is_told`: whoever reads messages sees in the trace why it cannot.
+fn execute(args: &Trace, envp: &[Vec<u8>], is_told: bool) -> u8 {
     let argv: Vec<Vec<u8>> = args.command.iter().map(|a| a.as_bytes().to_vec()).collect();
     let name = argv.first().cloned().unwrap_or_default();
     let tried = candidates(&name, path_in(envp));
@@ -104,65 +149,96 @@ fn execute(args: &Trace, envp: &[Vec<u8>]) -> u8 {
         ..Exec::default()
     };
     match find_and_plan(exec, path_in(envp), &mut host, &KERNEL_FORMATS) {
-        Err(error) if error.errno() == errno => report::print(&name, &error, &mut host),
+        Err(error) if error.errno() == errno && !is_told => report::print(&name, &error, &mut host),
         _ => report::say(format_args!("{}: {errno}", Shown(&name))),
     }
     if errno == Errno::ENOENT { 127 } else { 126 }
 }
 
+/// Tells as long as somebody can be told.
+struct Telling<'a> {
+    args: &'a Trace,
+    teller: Box<dyn Teller>,
+    broken: bool,
+}
+
+impl Telling<'_> {
+    fn put(&mut self, records: &[Record]) {
+        for record in records {
+            if self.broken {
+                return;
+            }
+            let told = self.teller.tell(record);
+            self.look(told);
+        }
+    }
+
+    fn pause(&mut self) {
+        let told = if self.broken { Ok(()) } else { self.teller.pause() };
+        self.look(told);
+    }
+
+    fn finish(&mut self) {
+        let told = if self.broken { Ok(()) } else { self.teller.finish() };
+        self.look(told);
+    }
+
+    /// The command goes on without being told of. A reader that has gone away knows that.
+    fn look(&mut self, told: io::Result<()>) {
+        let Err(error) = told else { return };
+        self.broken = true;
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            let reason = report::reason(&error);
+            report::say(format_args!("{}: {reason}; the trace ends here", name_of(self.args)));
+        }
+    }
+}
+
 /// Tells until all have ended.
-fn follow(args: &Trace, mut tracer: Tracer, output: OwnedFd, envp: &[Vec<u8>]) -> u8 {
+fn follow(
+    args: &Trace,
+    format: Format,
+    mut tracer: Tracer,
+    output: OwnedFd,
+    envp: &[Vec<u8>],
+) -> u8 {
     let words: Vec<Vec<u8>> = args.command.iter().map(|a| a.clone().into_vec()).collect();
     let file = File::from(output);
-    let mut teller: Box<dyn Teller> = match format(args) {
+    let teller: Box<dyn Teller> = match format {
         Format::Tree => Box::new(tree::Tree::new(file, args.failed, args.depth)),
         Format::Json => Box::new(json::Json::new(BufWriter::new(file))),
         Format::Perfetto => Box::new(perfetto::Perfetto::new(BufWriter::new(file))),
-        Format::Html => match html::Html::new(file) {
-            Ok(html) => Box::new(html),
-            Err(error) => return lost(&error),
-        },
+        Format::Html => Box::new(html::Html::new(BufWriter::new(file))),
     };
+    let mut telling = Telling { args, teller, broken: false };
     let mut follower = follow::Follower::new(&tracer, &words, envp.to_vec(), args.cow);
-    // A reader that has gone away does not stop the command.
-    let mut broken = None;
-    let mut put = |teller: &mut dyn Teller, records: Vec<Record>| {
-        for record in records {
-            if broken.is_none() {
-                broken = teller.tell(&record).err();
-            }
-        }
-    };
-    put(teller.as_mut(), follower.begin());
+    telling.put(&follower.begin());
     let root = tracer.root();
     let error = loop {
-        let event = match tracer.next(&mut || drop(teller.pause())) {
+        let event = match tracer.next(&mut || telling.pause()) {
             Ok(Some(event)) => event,
             Ok(None) => break None,
             Err(error) => break Some(error),
         };
         let is_end = matches!(event.what, engine::What::Ended { .. }) && event.pid == root;
-        put(teller.as_mut(), follower.take(event));
+        telling.put(&follower.take(event, tracer.used()));
         if is_end {
             // Whoever waits for the command finds everything written.
             if tracer.alive() == 0 {
-                put(teller.as_mut(), follower.end());
+                telling.put(&follower.end());
             }
-            let _ = teller.finish();
+            telling.finish();
         }
     };
-    put(teller.as_mut(), follower.end());
-    if let Err(error) = teller.finish() {
-        broken = broken.or(Some(error));
-    }
-    match (broken, error) {
-        (Some(error), _) if error.kind() != io::ErrorKind::BrokenPipe => lost(&error),
-        (_, Some(error)) => lost(&error),
-        _ => 0,
+    telling.put(&follower.end());
+    telling.finish();
+    match error {
+        Some(error) => lost(args, &io::Error::from_raw_os_error(error.0.into())),
+        None => u8::from(telling.broken),
     }
 }
 
-fn lost(error: &dyn std::fmt::Display) -> u8 {
-    let _ = writeln!(io::stderr(), "uexec: trace: {error}");
+fn lost(args: &Trace, error: &io::Error) -> u8 {
+    report::say(format_args!("{}: {}", name_of(args), report::reason(error)));
     OWN_FAILURE
 }

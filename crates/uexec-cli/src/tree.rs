@@ -105,6 +105,10 @@ pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
         Ok(rules) => rules,
         Err(status) => return status,
     };
+    if !std::path::Path::new("/proc/self/exe").exists() {
+        report::say(format_args!("no tree: /proc is not mounted"));
+        return OWN_FAILURE;
+    }
     let via = match args.via {
         Via::Auto if doctor::allows(Attempt::Binfmt) => Via::Binfmt,
         Via::Auto if doctor::allows(Attempt::Notify) => Via::Notify,

@@ -104,3 +104,36 @@ fn text_names_every_finding() {
     }
     assert!(text.contains("What uexec will do"), "{text}");
 }
+
+#[test]
+fn without_proc_nothing_can_be_tried() {
+    let script = "umount -l /proc; \"$0\" doctor --json; \"$0\" run --tree true; echo $?";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", script]).arg(uexec());
+    let output = match command.output() {
+        Ok(output) if output.status.success() => output,
+        other => return common::skip("no /proc", &format!("{other:?}")),
+    };
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (json, status) = text.trim_end().rsplit_once('\n').unwrap();
+    let health: Value = serde_json::from_str(json).expect(&text);
+    assert_eq!(health["findings"].as_array().unwrap().len(), 1, "{health:#}");
+    assert_eq!(finding(&health, "proc")["remedy"], "mount -t proc proc /proc");
+    assert!(health["will"].as_array().unwrap().iter().all(|w| w["way"].is_null()), "{health:#}");
+    // A tree was killed without a word.
+    assert_eq!(status, "125");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said, "uexec: no tree: /proc is not mounted\n");
+}
+
+#[test]
+fn says_what_is_not_as_without_uexec() {
+    let (_, health) = health(&[libc::SYS_unshare as u32]);
+    for will in health["will"].as_array().unwrap().iter().filter(|w| w["way"] == "ptrace") {
+        let but = will["but"].as_array().unwrap();
+        assert!(but.iter().any(|but| but.as_str().unwrap().contains("set-user-ID")), "{will:#}");
+    }
+    let text = Command::new(uexec()).arg("doctor").output().unwrap();
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(!text.contains("follows a whole tree") || text.contains("but no debugger"), "{text}");
+}

@@ -88,11 +88,31 @@ pub(crate) use tell;
 /// Bytes of a path shown as text, unprintable ones escaped.
 pub struct Shown<'a>(pub &'a [u8]);
 
+/// Whether a character cannot be seen, or changes how others are: control characters, those without
+/// width, line ends, and those that turn the direction of a text around (Unicode's `Cc`, and the
+/// usual ones of `Cf`, `Zl` and `Zp`). On a terminal they could make one name look like another.
+#[must_use]
+pub const fn is_unseen(c: char) -> bool {
+    matches!(
+        c,
+        '\0'..='\x1f'
+            | '\x7f'..='\u{9f}'
+            | '\u{ad}'
+            | '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
+}
+
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
             for c in chunk.valid().chars() {
-                if c.is_control() {
+                if is_unseen(c) {
                     write!(f, "{}", c.escape_default())?;
                 } else {
                     fmt::Write::write_char(f, c)?;

@@ -80,6 +80,8 @@ pub struct Tracer {
     last: Option<(i32, Ended)>,
     /// That has been told, and nothing is any more.
     over: bool,
+    /// What the process of the last report had used by then.
+    used: Usage,
 }
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
@@ -105,6 +107,7 @@ impl Tracer {
             watch,
             last: None,
             over: false,
+            used: Usage::default(),
         }
     }
 
@@ -112,6 +115,12 @@ impl Tracer {
     #[must_use]
     pub const fn root(&self) -> i32 {
         self.root
+    }
+
+    /// What the process of the last event had used by then.
+    #[must_use]
+    pub const fn used(&self) -> Usage {
+        self.used
     }
 
     /// How many threads are followed now.
@@ -168,6 +177,7 @@ impl Tracer {
     fn take(&mut self, report: &Report) -> Result<Option<Event>, Errno> {
         let at = now();
         let tid = report.tid;
+        self.used = Usage::from_words(&report.usage);
         self.todo = Todo::Take(tid);
         if (1..=3).contains(&report.code) {
             return self.ended(at, report);

@@ -26,12 +26,12 @@ Examples:
   uexec trace make                       as it happens, on standard error
   uexec trace --failed ./configure       only what goes wrong, and why
   uexec trace -o build.html make -j8     a page with timeline, tree and critical path
-  uexec trace --format json -o t.jsonl cargo build
+  uexec trace -o t.jsonl cargo build     one JSON object a line
   uexec trace --format perfetto -o t.json make   for https://ui.perfetto.dev",
     override_usage = "uexec trace [OPTIONS] CMD [ARGS]..."
 )]
 pub(crate) struct Trace {
-    /// How it is told; html where FILE ends in .html, else tree
+    /// How it is told; where FILE ends in .html or .jsonl, that, else tree
     #[arg(long, value_enum)]
     pub(crate) format: Option<Format>,
 
@@ -77,6 +77,6 @@ pub(crate) enum Format {
     Json,
     /// A trace for ui.perfetto.dev, or any viewer of Chrome's format
     Perfetto,
-    /// One self-contained page
+    /// One self-contained page, which can be opened while it grows
     Html,
 }

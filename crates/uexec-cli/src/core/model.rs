@@ -114,46 +114,6 @@ const REGISTERS_32: [&str; 17] = [
     "cs", "eflags", "esp", "ss",
 ];
 
-const SIGNALS: [&str; 31] = [
-    "SIGHUP",
-    "SIGINT",
-    "SIGQUIT",
-    "SIGILL",
-    "SIGTRAP",
-    "SIGABRT",
-    "SIGBUS",
-    "SIGFPE",
-    "SIGKILL",
-    "SIGUSR1",
-    "SIGSEGV",
-    "SIGUSR2",
-    "SIGPIPE",
-    "SIGALRM",
-    "SIGTERM",
-    "SIGSTKFLT",
-    "SIGCHLD",
-    "SIGCONT",
-    "SIGSTOP",
-    "SIGTSTP",
-    "SIGTTIN",
-    "SIGTTOU",
-    "SIGURG",
-    "SIGXCPU",
-    "SIGXFSZ",
-    "SIGVTALRM",
-    "SIGPROF",
-    "SIGWINCH",
-    "SIGIO",
-    "SIGPWR",
-    "SIGSYS",
-];
-
-/// Name of a signal on x86.
-pub(crate) fn signal_name(number: i32) -> &'static str {
-    let index = usize::try_from(number).ok().and_then(|n| n.checked_sub(1));
-    index.and_then(|i| SIGNALS.get(i)).copied().unwrap_or("a signal")
-}
-
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -178,7 +138,11 @@ impl Told {
             class: core.class.bits(),
             big_endian: core.big_endian,
             machine: machine(core.machine),
-            signal: signal.map(|(number, code)| Signal { number, name: signal_name(number), code }),
+            signal: signal.map(|(number, code)| Signal {
+                number,
+                name: crate::signal::known(number).unwrap_or("a signal"),
+                code,
+            }),
             fault: fault::of(core).map(|f| Fault {
                 kind: f.kind.as_str(),
                 address: f.addr.map(hex),

@@ -16,7 +16,7 @@ use uexec_linux::dump::{Sink, Sparse};
 
 use super::Failure;
 use super::info::OnDisk;
-use super::model::{Told, signal_name};
+use super::model::Told;
 use super::output::{Output, write_to};
 use crate::args::core::{Dump, List, Rm};
 
@@ -148,7 +148,7 @@ impl Store {
             core: text(&name),
             pid: dead.pid,
             signal: dead.signal,
-            signal_name: signal_name(dead.signal).to_owned(),
+            signal_name: crate::signal::known(dead.signal).unwrap_or("a signal").to_owned(),
             time: dead.time,
             program: text(&dead.program),
             argv: dead.argv.iter().map(|a| text(a)).collect(),

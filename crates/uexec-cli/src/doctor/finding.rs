@@ -37,6 +37,8 @@ pub(crate) struct Will {
     pub(crate) way: Option<&'static str>,
     /// In words.
     pub(crate) how: &'static str,
+    /// What is not as without uexec that way.
+    pub(crate) but: &'static [&'static str],
 }
 
 /// A host.

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::finding::{Finding, Health, Outcome, Will};
+use super::finding::{Finding, Health, Outcome};
 use super::trial::{self, attempt, exe_under_run, kernel_runs};
+use super::will;
 use crate::args::doctor::Attempt;
 
 /// Everything about this host.
@@ -16,11 +17,17 @@ pub(super) fn look() -> Health {
         findings: Vec::new(),
         will: Vec::new(),
     };
-    loading(&mut health);
-    namespaces(&mut health);
-    tracing(&mut health);
-    settings(&mut health);
-    health.will = will(&health);
+    if Path::new("/proc/self/exe").exists() {
+        loading(&mut health);
+        namespaces(&mut health);
+        tracing(&mut health);
+        settings(&mut health);
+    } else {
+        let seen = Err("what else there is cannot be tried".into());
+        let remedy = || "mount -t proc proc /proc".into();
+        tried(&mut health, "proc", "/proc is mounted", seen, remedy);
+    }
+    health.will = will::will(&health);
     health
 }
 
@@ -90,9 +97,6 @@ fn loading(health: &mut Health) {
     tried(health, "i386", "32-bit programs run", kernel_runs(&trial::i386()), || {
         "a kernel with CONFIG_IA32_EMULATION, started with ia32_emulation=1".into()
     });
-    if !Path::new("/proc/self/maps").exists() {
-        note(health, "proc", "/proc is not mounted", "programs get no vdso".into());
-    }
 }
 
 /// Whether a link names the program in memory that was run, and not uexec.
@@ -196,73 +200,4 @@ fn settings(health: &mut Health) {
 fn setting(name: &str) -> Option<String> {
     let text = std::fs::read_to_string(Path::new("/proc/sys").join(name)).ok()?;
     Some(text.trim_end().to_owned())
-}
-
-/// What follows for uexec.
-fn will(health: &Health) -> Vec<Will> {
-    let has = |name| health.has(name);
-    let row = |what, way, how| Will { what, way, how };
-    let exe = if has("exe_link") {
-        row("run", Some("in-place"), "loads programs in place; /proc/self/exe names the program")
-    } else if !has("run") {
-        row("run", None, "cannot load programs here")
-    } else if has("exe_link_userns") {
-        row(
-            "run",
-            Some("in-place"),
-            "loads programs in place; /proc/self/exe names the program with --userns only",
-        )
-    } else {
-        row(
-            "run",
-            Some("in-place"),
-            "loads programs in place; /proc/self/exe names uexec, which JVM tools mind",
-        )
-    };
-    let policy = match has("policy_check") {
-        true => row(
-            "policy",
-            Some("kernel"),
-            "asks the kernel before anything is run, security modules included",
-        ),
-        false => row(
-            "policy",
-            Some("modes"),
-            "asks permission bits and mount options before anything is run",
-        ),
-    };
-    let tree = if has("tree_binfmt") {
-        row(
-            "tree",
-            Some("binfmt"),
-            "run --tree has the kernel start uexec's loader, in namespaces of its own: other ids \
-             show as 65534",
-        )
-    } else if has("tree_notify") {
-        row(
-            "tree",
-            Some("notify"),
-            "run --tree has a process aside asked before each exec, which steps in where uexec \
-             would load something else than the kernel: who is traced by a debugger executes as by \
-             the kernel",
-        )
-    } else if has("tree_ptrace") {
-        row(
-            "tree",
-            Some("ptrace"),
-            "run --tree traces, and steps in where uexec would load something else than the \
-             kernel: no debugger in it, no set-user-ID",
-        )
-    } else {
-        row("tree", None, "run --tree is not possible")
-    };
-    let trace = match has("ptrace") {
-        true => row("trace", Some("ptrace"), "trace follows a whole tree"),
-        false => row("trace", None, "trace is not possible"),
-    };
-    let i386 = match has("i386") {
-        true => row("i386", Some("native"), "32-bit programs run"),
-        false => row("i386", None, "32-bit programs are refused"),
-    };
-    vec![exe, policy, tree, trace, i386]
 }

@@ -1,7 +1,6 @@
 //! Makes attempts: starts a process for each and reads what it says.
 
 use std::fs::File;
-use std::io;
 use std::os::fd::AsRawFd;
 use std::process::{Command, Output, Stdio};
 
@@ -10,6 +9,7 @@ use uexec_core::Errno;
 
 use crate::args::doctor::Attempt;
 use crate::memfile::memory_file;
+use crate::report::reason;
 
 /// This very program, whatever it is called and wherever it lies.
 const SELF: &str = "/proc/self/exe";
@@ -32,7 +32,7 @@ pub(super) fn attempt(which: Attempt) -> Result<(), String> {
 
 /// What `/proc/self/exe` names in a program that `uexec run` has started with these options.
 pub(super) fn exe_under_run(options: &[&str]) -> Result<Vec<u8>, String> {
-    let program = File::open(SELF).map_err(|e| e.to_string())?;
+    let program = File::open(SELF).map_err(|e| reason(&e))?;
     let mut command = Command::new(SELF);
     command.arg("run").args(options).args(["-", "doctor", "--attempt"]).arg(name(Attempt::Exe));
     let output = run(command.stdin(program))?;
@@ -62,7 +62,7 @@ pub(super) fn tree(via: &str) -> Result<(), String> {
 
 /// Has the kernel execute a small program from memory that exits with [`STATUS`].
 pub(super) fn kernel_runs(program: &[u8]) -> Result<(), String> {
-    let file = memory_file("uexec-doctor", program, true).map_err(|e| e.to_string())?;
+    let file = memory_file("uexec-doctor", program, true).map_err(|e| reason(&e))?;
     let output = run(&mut Command::new(format!("/proc/self/fd/{}", file.as_raw_fd())))?;
     match output.status.code() {
         Some(STATUS) => Ok(()),
@@ -72,14 +72,12 @@ pub(super) fn kernel_runs(program: &[u8]) -> Result<(), String> {
 
 fn run(command: &mut Command) -> Result<Output, String> {
     // Nothing of the environment shall matter: no preloaded libraries, no variables of uexec's.
-    command.env_clear().stderr(Stdio::piped()).stdout(Stdio::piped()).output().map_err(|e| say(&e))
-}
-
-fn say(error: &io::Error) -> String {
-    match error.raw_os_error().and_then(|n| u16::try_from(n).ok()) {
-        Some(errno) => Errno(errno).to_string(),
-        None => error.to_string(),
-    }
+    command
+        .env_clear()
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .output()
+        .map_err(|e| reason(&e))
 }
 
 fn name(which: Attempt) -> String {

@@ -1,6 +1,8 @@
 //! The first stack as the program finds it, word by word and string by string: decoded from its
 //! bytes, so that it shows what is there and not what was meant to be there.
 
+use std::borrow::Cow;
+
 use uexec_core::arch::Arch;
 use uexec_core::auxv::Auxv;
 use uexec_core::story::Shown;
@@ -132,7 +134,7 @@ impl FirstStack {
             let index = word.id.rsplit('-').next().unwrap_or_default();
             let bytes = memory.string(word.value);
             let text = match kind {
-                PartKind::Environment => hide_secret(bytes),
+                PartKind::Environment => Shown(&hide_secret(bytes)).to_string(),
                 _ => Shown(bytes).to_string(),
             };
             parts.push(Part {
@@ -194,13 +196,14 @@ fn data(id: &str, name: &str, addr: u64, len_bytes: u64, text: String) -> Part {
 
 /// An environment string, without its value where its name says that it is a secret: pictures are
 /// made to be shown to others.
-pub(crate) fn hide_secret(string: &[u8]) -> String {
+pub(crate) fn hide_secret(string: &[u8]) -> Cow<'_, [u8]> {
     const SECRET: [&str; 6] = ["TOKEN", "SECRET", "PASSW", "API_KEY", "PRIVATE_KEY", "CREDENTIAL"];
     let name = string.split(|b| *b == b'=').next().unwrap_or_default();
     let upper = name.to_ascii_uppercase();
     let upper = String::from_utf8_lossy(&upper);
-    match SECRET.iter().any(|s| upper.contains(s)) && name.len() < string.len() {
-        true => format!("{}=••• ({} bytes, not shown)", Shown(name), string.len() - name.len() - 1),
-        false => Shown(string).to_string(),
+    if !SECRET.iter().any(|s| upper.contains(s)) || name.len() == string.len() {
+        return string.into();
     }
+    let instead = format!("=••• ({} bytes, not shown)", string.len() - name.len() - 1);
+    [name, instead.as_bytes()].concat().into()
 }

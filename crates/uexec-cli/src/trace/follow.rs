@@ -3,21 +3,22 @@
 //! that have ended.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use uexec_core::Errno;
 use uexec_core::clone::{CloneArgs, CloneFacts, CloneFlags, Entry, Gets, decide};
-use uexec_core::story::Shown;
 use uexec_linux::tree::{self as engine, Call, Ended, Event, Image, Tracer, Usage, What};
 use uexec_linux::{Host, clone_facts};
 
+use super::ask::{descriptor, link, minor_faults, stdio};
 use super::failure;
-use super::interp::Interps;
+use super::files::Files;
 use super::pages::Heirs;
 use super::record::{End, Environment, Exec, Exit, Failed, Record, Spawn, Start, Who};
 use super::search::{Attempt, Attempts};
+use super::text::{Text, texts};
+use crate::explain::words::hide_secret;
 
 type Strings = Rc<Vec<Vec<u8>>>;
 
@@ -32,51 +33,46 @@ struct Process {
     env: Strings,
     /// It has memory of its own, copied from its parent, and has executed nothing yet.
     copied: bool,
+    /// It has executed something.
+    executed: bool,
     /// Its parent waits for it to execute or end.
     awaited: bool,
     attempts: Attempts,
     /// What its children have used that have ended.
     children: Usage,
+    /// Of what it has used by its program's beginning: what was others'. The memory of a parent
+    /// that it shared or was copied from, and all that uexec did before it became the command.
+    before: Usage,
     threads: u32,
+}
+
+impl Process {
+    /// It executes a program, having used so much.
+    fn begins(&mut self, used: Usage) {
+        if std::mem::replace(&mut self.executed, true) {
+            return;
+        }
+        let is_command = self.parent.is_none();
+        let times = if is_command { used } else { Usage::default() };
+        self.before = Usage { max_rss_kib: used.max_rss_kib, ..times };
+    }
 }
 
 /// Follows the events of one tracer.
 pub(super) struct Follower {
     start: u64,
-    command: Vec<String>,
+    command: Vec<Text>,
     processes: BTreeMap<i32, Process>,
     next_id: u32,
     root: i32,
     host: Host,
-    interps: Interps,
+    files: Files,
     clone_facts: CloneFacts,
     given: BTreeMap<(&'static str, u64), [Vec<&'static str>; 3]>,
     told: End,
     ended: bool,
     /// Whose pages are counted, if they are.
     heirs: Option<Heirs>,
-}
-
-fn text(bytes: &[u8]) -> String {
-    Shown(bytes).to_string()
-}
-
-fn texts(list: &[Vec<u8>]) -> Vec<String> {
-    list.iter().map(|s| text(s)).collect()
-}
-
-/// Where a link of `/proc/PID` leads.
-fn link(pid: i32, name: &str) -> Option<Vec<u8>> {
-    let path = std::fs::read_link(format!("/proc/{pid}/{name}")).ok()?;
-    Some(path.into_os_string().into_vec())
-}
-
-/// Page faults without input of a process so far (`proc_pid_stat(5)`, minflt).
-fn minor_faults(pid: i32) -> Option<u64> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let after_name = stat.get(stat.iter().rposition(|b| *b == b')')? + 2..)?;
-    let field = after_name.split(|b| *b == b' ').nth(7)?;
-    std::str::from_utf8(field).ok()?.parse().ok()
 }
 
 impl Follower {
@@ -95,9 +91,11 @@ impl Follower {
             parent: None,
             env: Rc::new(envp),
             copied: false,
+            executed: false,
             awaited: false,
             attempts: Attempts::default(),
             children: Usage::default(),
+            before: Usage::default(),
             threads: 0,
         };
         Follower {
@@ -107,7 +105,7 @@ impl Follower {
             next_id: 1,
             root: tracer.root(),
             host: Host::new(),
-            interps: Interps::default(),
+            files: Files::default(),
             clone_facts: clone_facts(),
             given: BTreeMap::new(),
             told: End { processes: 1, ..End::default() },
@@ -132,7 +130,8 @@ impl Follower {
     }
 
     /// What is to be told of an event.
-    pub(super) fn take(&mut self, event: Event) -> Vec<Record> {
+    /// `used`: what its process had used by then.
+    pub(super) fn take(&mut self, event: Event, used: Usage) -> Vec<Record> {
         let Event { at, pid, tid, what } = event;
         let mut out = Vec::new();
         self.know(pid, at, &mut out);
@@ -163,6 +162,9 @@ impl Follower {
                     self.told.failed_execs += searched.len() as u32;
                 }
                 self.give_up_search(pid, &mut out);
+                if let Some(process) = self.processes.get_mut(&pid) {
+                    process.begins(used);
+                }
                 out.extend(self.executed(at, pid, call, image, searched));
             }
             What::Leaving => {
@@ -211,9 +213,11 @@ impl Follower {
                 parent: Some(parent),
                 env,
                 copied: !shares_memory,
+                executed: false,
                 awaited,
                 attempts: Attempts::default(),
                 children: Usage::default(),
+                before: Usage::default(),
                 threads: 0,
             },
         );
@@ -267,7 +271,8 @@ impl Follower {
         let envp = if errno == Errno::E2BIG { call.envp(tid) } else { Vec::new() };
         let dir = call.dir.filter(|fd| *fd >= 0).and_then(|fd| link(pid, &format!("fd/{fd}")));
         let (cwd, root) = (link(tid, "cwd"), link(tid, "root"));
-        let attempt = Attempt { at, call, errno, cwd, root, dir, envp };
+        let file = (!same && call.path.is_empty()).then(|| descriptor(tid, call.dir?)).flatten();
+        let attempt = Attempt { at, call, errno, cwd, root, dir, envp, file };
         if let Some(process) = self.processes.get_mut(&pid) {
             process.attempts.push(attempt);
         }
@@ -282,9 +287,9 @@ impl Follower {
         let because = failure::because(&attempt, !searched.is_empty(), &self.host);
         out.push(Record::Failed(Box::new(Failed {
             who: self.who(attempt.at, pid),
-            path: text(&attempt.call.name()),
+            path: Text(attempt.call.name()),
             argv: texts(&attempt.call.argv),
-            cwd: attempt.cwd.as_deref().map(text),
+            cwd: attempt.cwd.clone().map(Text),
             errno: attempt.errno.name(),
             number: attempt.errno.0,
             searched,
@@ -298,7 +303,7 @@ impl Follower {
         pid: i32,
         call: Option<Call>,
         image: Image,
-        searched: Vec<String>,
+        searched: Vec<Text>,
     ) -> Option<Record> {
         let who = self.who(at, pid);
         let pages = self.heirs.as_mut().and_then(|heirs| heirs.gone(pid));
@@ -316,19 +321,21 @@ impl Follower {
         }
         self.told.execs += 1;
         let exe = link(pid, "exe");
-        let interp = exe.as_deref().and_then(|exe| self.interps.of(pid, exe));
+        let (known, withheld) = self.files.of(pid).unwrap_or_default();
         let argv = call.as_ref().map_or(&image.argv, |call| &call.argv);
         let chain = call.as_ref().map_or(&[][..], |call| in_front(&call.argv, &image.argv));
         Some(Record::Exec(Box::new(Exec {
             who,
-            path: call.as_ref().map(|call| text(&call.name())),
+            path: call.as_ref().map(|call| Text(call.name())),
             argv: texts(argv),
             took_us: call.as_ref().map_or(0, |call| at.saturating_sub(call.at) / 1000),
-            exe: exe.as_deref().map(text),
-            interp: interp.as_deref().map(text),
+            exe: exe.map(Text),
+            interp: known.interp.map(Text),
+            withheld,
             chain: texts(chain),
-            cwd: link(pid, "cwd").as_deref().map(text),
+            cwd: link(pid, "cwd").map(Text),
             env,
+            stdio: stdio(pid),
             searched,
             faults_since_fork,
             pages,
@@ -348,8 +355,10 @@ impl Follower {
             sum.max_rss_kib = sum.max_rss_kib.max(usage.max_rss_kib);
         }
         let below = process.children;
-        let both = usage.user_us + usage.system_us;
-        let cpu_us = both.saturating_sub(below.user_us + below.system_us);
+        let before = process.before;
+        let cpu = |of: Usage| of.user_us + of.system_us;
+        let cpu_us = cpu(usage).saturating_sub(cpu(below) + cpu(before));
+        let others_rss = below.max_rss_kib.max(before.max_rss_kib);
         let (status, signal, core) = match how {
             Ended::Exited(status) => (Some(status), None, false),
             Ended::Killed { signal, core } => (None, Some(signal), core),
@@ -361,7 +370,7 @@ impl Follower {
             core,
             lived: (at.saturating_sub(process.born) / 1000) as f64 / 1e6,
             cpu: cpu_us as f64 / 1e6,
-            max_rss_kib: Some(usage.max_rss_kib).filter(|max| *max > below.max_rss_kib),
+            max_rss_kib: Some(usage.max_rss_kib).filter(|max| *max > others_rss),
             threads: process.threads,
             faults_since_fork: process
                 .copied
@@ -398,9 +407,9 @@ fn changes(old: &[Vec<u8>], new: &[Vec<u8>]) -> Environment {
         set: new
             .iter()
             .filter(|pair| !before.contains(pair))
-            .map(|pair| crate::explain::words::hide_secret(pair))
+            .map(|pair| Text(hide_secret(pair).into_owned()))
             .collect(),
-        unset: gone.difference(&names).map(|name| text(name)).collect(),
+        unset: gone.difference(&names).map(|name| Text(name.to_vec())).collect(),
     }
 }
 
@@ -429,7 +438,7 @@ mod tests {
         let old = list(&["A=1", "B=2", "GONE=x"]);
         let new = list(&["A=1", "B=3", "MY_TOKEN=abc"]);
         let found = changes(&old, &new);
-        assert_eq!(found.set, ["B=3", "MY_TOKEN=••• (3 bytes, not shown)"]);
-        assert_eq!(found.unset, ["GONE"]);
+        assert_eq!(found.set, texts(&list(&["B=3", "MY_TOKEN=••• (3 bytes, not shown)"])));
+        assert_eq!(found.unset, texts(&list(&["GONE"])));
     }
 }

@@ -4,12 +4,15 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::Teller;
 use super::record::Record;
-use super::tree::{command, copied, signal_name};
+use super::text::command;
+use super::tree::copied;
+use super::{Now, Teller};
+use crate::signal;
 
 /// A living process.
 struct Slice {
@@ -19,8 +22,14 @@ struct Slice {
     args: Value,
 }
 
+/// What is written are whole microseconds.
+fn micros(seconds: f64) -> u64 {
+    (seconds.max(0.0) * 1e6).round() as u64
+}
+
 pub(super) struct Perfetto {
     out: BufWriter<File>,
+    now: Now,
     begun: bool,
     living: BTreeMap<u32, Slice>,
     /// Which lanes are taken.
@@ -28,8 +37,14 @@ pub(super) struct Perfetto {
 }
 
 impl Perfetto {
-    pub(super) const fn new(out: BufWriter<File>) -> Perfetto {
-        Perfetto { out, begun: false, living: BTreeMap::new(), lanes: Vec::new() }
+    pub(super) fn new(out: BufWriter<File>) -> Perfetto {
+        Perfetto {
+            out,
+            now: Now(Instant::now()),
+            begun: false,
+            living: BTreeMap::new(),
+            lanes: Vec::new(),
+        }
     }
 
     /// One more event. The closing bracket may be missing, so the file is good at any time.
@@ -68,7 +83,7 @@ impl Perfetto {
         args["end"] = end.unwrap_or(Value::Null);
         let event = json!({
             "ph": "X", "cat": "exec", "name": slice.name, "pid": 1, "tid": slice.lane + 1,
-            "ts": slice.since * 1e6, "dur": (until - slice.since).max(0.0) * 1e6, "args": args,
+            "ts": micros(slice.since), "dur": micros(until - slice.since), "args": args,
         });
         self.put(&event)
     }
@@ -80,7 +95,7 @@ impl Perfetto {
             let Some(slice) = self.living.get(&end) else { continue };
             let event = json!({
                 "ph": phase, "bp": "e", "cat": "spawn", "name": "spawn", "id": id, "pid": 1,
-                "tid": slice.lane + 1, "ts": t * 1e6,
+                "tid": slice.lane + 1, "ts": micros(t),
             });
             self.put(&event)?;
         }
@@ -109,13 +124,12 @@ impl Teller for Perfetto {
             Record::Exec(r) => {
                 self.slice(r.who.id, r.who.t, None)?;
                 if let Some(slice) = self.living.get_mut(&r.who.id) {
-                    let first = r.argv.first().or(r.path.as_ref());
-                    let base = first.and_then(|a| a.rsplit('/').next()).unwrap_or_default();
                     slice.since = r.who.t;
-                    slice.name = base.to_owned();
+                    slice.name = r.name().base().to_string();
                     slice.args = json!({
                         "pid": r.who.pid, "command": command(&r.argv), "exe": r.exe, "interp": r.interp,
-                        "cwd": r.cwd, "chain": r.chain, "env": r.env,
+                        "cwd": r.cwd, "withheld": r.withheld, "chain": r.chain, "env": r.env, "stdio": r.stdio,
+                        "parent_waited_us": r.parent_waited_us,
                         "pages": copied(r.pages, r.faults_since_fork),
                     });
                 }
@@ -125,12 +139,12 @@ impl Teller for Perfetto {
                 let name = format!("{}: {}", r.path, r.errno);
                 self.put(&json!({
                     "ph": "i", "s": "t", "cat": "failed", "name": name, "pid": 1,
-                    "tid": lane + 1, "ts": r.who.t * 1e6, "args": r.because,
+                    "tid": lane + 1, "ts": micros(r.who.t), "args": r.because,
                 }))?;
             }
             Record::Exit(r) => {
                 let end = match r.signal {
-                    Some(signal) => json!(signal_name(signal)),
+                    Some(signal) => json!(signal::name(signal)),
                     None => json!(r.status),
                 };
                 self.slice(r.who.id, r.who.t, Some(end))?;
@@ -144,7 +158,7 @@ impl Teller for Perfetto {
     }
 
     fn pause(&mut self) -> io::Result<()> {
-        Ok(())
+        if self.now.is_due() { self.finish() } else { Ok(()) }
     }
 
     fn finish(&mut self) -> io::Result<()> {

@@ -1,9 +1,13 @@
 //! Execs that have failed so far and may be one search through PATH: they are told as one. Only
 //! collects.
 
+use std::os::fd::OwnedFd;
+use uexec_core::Errno;
+
 use uexec_core::lookup::Search;
-use uexec_core::{Errno, story::Shown};
 use uexec_linux::tree::Call;
+
+use super::text::Text;
 
 /// An exec that has failed, with what is to be known of its caller at that moment.
 #[derive(Debug)]
@@ -18,6 +22,8 @@ pub(super) struct Attempt {
     pub(super) dir: Option<Vec<u8>>,
     /// The environment, where its size may be why.
     pub(super) envp: Vec<Vec<u8>>,
+    /// The file, where it was executed by its descriptor, and whether an exec closes that.
+    pub(super) file: Option<(OwnedFd, bool)>,
 }
 
 /// Attempts that are told as one at most.
@@ -40,7 +46,7 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
 
 impl Attempts {
     /// Whether this call looks for the same program in another place. PATH may have a directory
-    /// twice in a row, but who tries again later has another reason.
+    /// twice in a row, but who tries again later has another reason. A descriptor is no place in it.
     pub(super) fn goes_on_with(&self, call: &Call) -> bool {
         const SOON_NS: u64 = 10_000_000;
         !self.over
@@ -49,7 +55,7 @@ impl Attempts {
                 let (dir, name) = split(&call.path);
                 let (last_dir, last_name) = split(&last.call.path);
                 let elsewhere = dir != last_dir || call.at.saturating_sub(last.at) < SOON_NS;
-                name == last_name && elsewhere && call.argv == last.call.argv
+                !name.is_empty() && name == last_name && elsewhere && call.argv == last.call.argv
             })
     }
 
@@ -59,16 +65,16 @@ impl Attempts {
     }
 
     /// The directories looked in.
-    pub(super) fn directories(&self) -> Vec<String> {
-        let shown = |a: &Attempt| match split(&a.call.path).0 {
-            b"" => ".".to_owned(),
-            dir => Shown(dir).to_string(),
+    pub(super) fn directories(&self) -> Vec<Text> {
+        let dir = |a: &Attempt| match split(&a.call.path).0 {
+            b"" => Text(b".".to_vec()),
+            dir => Text(dir.to_vec()),
         };
-        self.list.iter().map(shown).collect()
+        self.list.iter().map(dir).collect()
     }
 
     /// The attempt that says most, and all directories if it was a search.
-    pub(super) fn result(self) -> Option<(Attempt, Vec<String>)> {
+    pub(super) fn result(self) -> Option<(Attempt, Vec<Text>)> {
         let searched = if self.list.len() > 1 { self.directories() } else { Vec::new() };
         let wanted = self.search.errno();
         let mut list = self.list;
@@ -85,12 +91,15 @@ impl Attempts {
 impl Attempt {
     /// The path from the caller's root, or where the descriptor leads to.
     pub(super) fn full_path(&self) -> Vec<u8> {
-        let path = &self.call.path;
+        let mut path = self.call.path.as_slice();
         if path.starts_with(b"/") {
-            return path.clone();
+            return path.to_vec();
+        }
+        while let Some(rest) = path.strip_prefix(b"./") {
+            path = rest;
         }
         let base = if self.dir.is_some() { &self.dir } else { &self.cwd };
-        let Some(base) = base else { return path.clone() };
+        let Some(base) = base else { return path.to_vec() };
         // Where the caller is chrooted, links are shown from outside.
         let inside = match &self.root {
             Some(root) if root != b"/" => base.strip_prefix(root.as_slice()).unwrap_or(base),

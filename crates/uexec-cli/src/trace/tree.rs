@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io;
 
 use super::Teller;
+use super::lines::{Lines, Place};
 use super::pages::Pages;
-use super::record::{Environment, Exec, Exit, Failed, Record, Spawn};
+use super::record::{Environment, Exec, Exit, Failed, Record, Spawn, Stdio};
+use super::text::{Text, command, word};
+use crate::signal;
 use crate::style::{BAD, LABEL, ODD};
 
 /// A living process.
@@ -18,8 +21,11 @@ struct Node {
     /// When it began to be what it is, and what that is.
     since: f64,
     what: String,
+    /// The program's name alone; in brackets that of a parent whose copy it is.
+    name: String,
     notes: Vec<String>,
-    cwd: Option<String>,
+    cwd: Option<Text>,
+    stdio: Stdio,
     shown: bool,
     executed: bool,
     /// How it was made, with what is unusual about it.
@@ -29,37 +35,17 @@ struct Node {
 }
 
 pub(super) struct Tree {
-    out: File,
-    colours: bool,
-    /// Columns of the terminal.
-    width: Option<usize>,
+    lines: Lines,
     failed_only: bool,
     depth: Option<u32>,
     nodes: BTreeMap<u32, Node>,
+    /// Whose line is the last one.
+    last: Option<u32>,
 }
 
 impl Tree {
     pub(super) fn new(out: File, failed_only: bool, depth: Option<u32>) -> Tree {
-        let colours = anstream::AutoStream::choice(&out) != anstream::ColorChoice::Never;
-        let size = rustix::termios::tcgetwinsize(&out);
-        let width = size.ok().map(|s| usize::from(s.ws_col)).filter(|w| *w >= 40);
-        let width = width.filter(|_| out.is_terminal());
-        Tree { out, colours, width, failed_only, depth, nodes: BTreeMap::new() }
-    }
-
-    /// One line, written at once, as the command writes to the same place.
-    fn line(&mut self, t: f64, pid: i32, depth: u32, text: &str) -> io::Result<()> {
-        let guides = "│ ".repeat(depth as usize);
-        let line = format!("{LABEL}{t:>9.4} {pid:>7} {guides}{LABEL:#}{text}");
-        let plain = anstream::adapter::strip_str(&line).to_string();
-        let cut = self.width.filter(|width| plain.chars().count() > *width);
-        let line = match cut {
-            // Cut without colours: sequences have no width.
-            Some(width) => plain.chars().take(width - 1).chain(['…']).collect(),
-            None if self.colours => line,
-            None => plain,
-        };
-        self.out.write_all((line + "\n").as_bytes())
+        Tree { lines: Lines::new(out), failed_only, depth, nodes: BTreeMap::new(), last: None }
     }
 
     fn too_deep(&self, depth: u32) -> bool {
@@ -84,14 +70,16 @@ impl Tree {
         if self.too_deep(depth) {
             return Ok(());
         }
-        self.line(t, pid, depth, &text)
+        self.last = Some(id);
+        self.lines.line(Place { t, pid, depth }, &text)
     }
 
     fn spawn(&mut self, r: &Spawn) {
         let parent = self.nodes.get(&r.parent);
         let depth = parent.map_or(0, |p| p.depth + 1);
-        let what = parent.map_or_else(String::new, |p| copy_of(&p.what));
+        let name = parent.map_or_else(String::new, |p| copy_of(&p.name));
         let cwd = parent.and_then(|p| p.cwd.clone());
+        let stdio = parent.map_or_else(Stdio::default, |p| p.stdio.clone());
         let mut how = r.how.to_owned();
         for flag in r.flags.iter().filter(|flag| flag.starts_with("CLONE_NEW")) {
             let _ = write!(how, " {flag}");
@@ -110,9 +98,11 @@ impl Tree {
             parent: Some(r.parent),
             depth,
             since: r.who.t,
-            what,
+            what: name.clone(),
+            name,
             notes: vec![how.clone()],
             cwd,
+            stdio,
             shown: false,
             executed: false,
             how,
@@ -128,8 +118,10 @@ impl Tree {
             depth: 0,
             since: 0.0,
             what: String::new(),
+            name: String::new(),
             notes: Vec::new(),
             cwd: r.cwd.clone(),
+            stdio: r.stdio.clone(),
             shown: false,
             executed: true,
             how: String::new(),
@@ -141,12 +133,23 @@ impl Tree {
         } else if !node.what.is_empty() {
             notes.push("in its place".into());
         }
+        if let Some(file) = r.other_file() {
+            notes.push(format!("runs {}", word(file)));
+        }
         if let [interpreters @ .., _] = r.chain.as_slice() {
             notes.push(format!("read by {}", command(interpreters)));
         }
+        notes.extend(r.withheld.map(|what| format!("without its {what}")));
         notes.extend(env(&r.env));
+        // Without those that lead from process to process, as in any pipeline.
+        for ((how, to), (_, before)) in r.stdio.named().into_iter().zip(node.stdio.named()) {
+            let path = to.as_ref().filter(|path| path.0.starts_with(b"/"));
+            if let Some(path) = path.filter(|_| to != before && !node.what.is_empty()) {
+                notes.push(format!("{how}{}", word(path)));
+            }
+        }
         if r.cwd != node.cwd {
-            notes.push(format!("in {}", r.cwd.as_deref().unwrap_or("?")));
+            notes.push(format!("in {}", r.cwd.as_ref().map_or_else(|| "?".into(), word)));
         }
         if !r.searched.is_empty() {
             notes.push(format!("place {} in PATH", r.searched.len() + 1));
@@ -154,8 +157,10 @@ impl Tree {
         notes.retain(|note| !note.is_empty());
         node.since = r.who.t;
         node.what = command(&r.argv);
+        node.name = word(&r.name().base());
         node.notes = notes;
         node.cwd.clone_from(&r.cwd);
+        node.stdio.clone_from(&r.stdio);
         node.executed = true;
         node.shown = false;
         if self.failed_only { Ok(()) } else { self.show(r.who.id) }
@@ -167,30 +172,35 @@ impl Tree {
         if self.too_deep(depth - 1) {
             return Ok(());
         }
-        let (t, pid) = (r.who.t, r.who.pid);
+        let place = Place { t: r.who.t, pid: r.who.pid, depth };
         let errno = uexec_core::Errno(r.number);
-        let argv = if r.searched.is_empty() { &r.path } else { r.argv.first().unwrap_or(&r.path) };
-        self.line(t, pid, depth, &format!("{BAD}✗{BAD:#} {argv}: {BAD}{errno}{BAD:#}"))?;
-        let mut row = |label: &str, what: &str| {
-            self.line(t, pid, depth, &format!("  {LABEL}{label:<5}{LABEL:#} {what}"))
+        let name = word(r.name());
+        self.lines.whole(place, &format!("{BAD}✗{BAD:#} {name}: {BAD}{errno}{BAD:#}"), 2)?;
+        self.last = Some(r.who.id);
+        let lines = &mut self.lines;
+        let row = |lines: &mut Lines, label: &str, what: &str| {
+            lines.whole(place, &format!("  {LABEL}{label:<5}{LABEL:#} {what}"), 8)
         };
         if !r.searched.is_empty() {
-            row("in", &r.searched.join(":"))?;
+            let places: Vec<String> = r.searched.iter().map(Text::to_string).collect();
+            // Where lines may break.
+            row(lines, "in", &places.join(" : "))?;
         }
         let Some(because) = &r.because else {
-            return row("why", "not known: uexec would have started it");
+            return row(lines, "why", "not known: uexec would have started it");
         };
         if !because.agrees {
             return row(
+                lines,
                 "why",
                 &format!("not known: uexec expected {}, {}", because.errno, because.why),
             );
         }
-        match &because.file {
-            Some(file) if *file != r.path => row("why", &format!("{file}: {}", because.why))?,
-            _ => row("why", &because.why)?,
+        row(lines, "why", &because.text())?;
+        for line in because.excerpt.iter().flat_map(|excerpt| excerpt.lines()) {
+            lines.line(place, line)?;
         }
-        if because.hint.is_empty() { Ok(()) } else { row("hint", &because.hint) }
+        if because.hint.is_empty() { Ok(()) } else { row(lines, "hint", &because.hint) }
     }
 
     fn exit(&mut self, r: &Exit) -> io::Result<()> {
@@ -206,10 +216,13 @@ impl Tree {
             (Some(status), _) => format!("{LABEL}└{LABEL:#} {BAD}exit {status}{BAD:#}{LABEL}"),
             (_, signal) => {
                 let core = if r.core { ", core dumped" } else { "" };
-                let name = signal_name(signal.unwrap_or(0));
+                let name = signal::name(signal.unwrap_or(0));
                 format!("{LABEL}└{LABEL:#} {BAD}killed by {name}{core}{BAD:#}{LABEL}")
             }
         };
+        if self.last != Some(r.who.id) {
+            let _ = write!(text, "  {}", node.name);
+        }
         let _ = write!(text, "  {}, cpu {}", time(r.lived), time(r.cpu));
         if let Some(kib) = r.max_rss_kib {
             let _ = write!(text, ", {:.1} MiB", kib as f64 / 1024.0);
@@ -224,7 +237,8 @@ impl Tree {
         if node.hidden > 0 {
             let _ = write!(text, "  {ODD}+ {} below{ODD:#}", node.hidden);
         }
-        self.line(r.who.t, r.who.pid, node.depth, &text)
+        self.last = Some(r.who.id);
+        self.lines.line(Place { t: r.who.t, pid: r.who.pid, depth: node.depth }, &text)
     }
 }
 
@@ -252,9 +266,8 @@ impl Teller for Tree {
 }
 
 /// A process that is, so far, the same as its parent.
-fn copy_of(what: &str) -> String {
-    let program = what.split(' ').next().unwrap_or_default();
-    if program.starts_with('(') { what.to_owned() } else { format!("({program})") }
+fn copy_of(name: &str) -> String {
+    if name.starts_with('(') { name.to_owned() } else { format!("({name})") }
 }
 
 /// Seconds as a person reads them.
@@ -292,7 +305,10 @@ fn made(how: &str, copied: Option<String>, waited_us: Option<u64>) -> String {
 /// The names of what has changed in the environment.
 fn env(env: &Environment) -> Option<String> {
     const SHOWN: usize = 4;
-    let name = |pair: &String| pair.split('=').next().unwrap_or_default().to_owned();
+    let name = |pair: &Text| {
+        let name = pair.0.split(|b| *b == b'=').next().unwrap_or_default();
+        Text(name.to_vec())
+    };
     let mut words: Vec<String> = env.set.iter().map(|pair| format!("+{}", name(pair))).collect();
     words.extend(env.unset.iter().map(|name| format!("-{name}")));
     let more = words.len().saturating_sub(SHOWN);
@@ -301,25 +317,4 @@ fn env(env: &Environment) -> Option<String> {
         words.push(format!("and {more} more"));
     }
     (!words.is_empty()).then(|| words.join(" "))
-}
-
-/// Arguments as they would be typed.
-pub(super) fn command(argv: &[String]) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "+,-./:=@_%^~".contains(c);
-    let word = |word: &String| match !word.is_empty() && word.chars().all(plain) {
-        true => word.clone(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    };
-    argv.iter().map(word).collect::<Vec<_>>().join(" ")
-}
-
-/// The name of a signal (`signal(7)`, x86).
-pub(super) fn signal_name(signal: i32) -> String {
-    const NAMES: [&str; 31] = [
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
-        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
-        "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-    ];
-    let name = usize::try_from(signal - 1).ok().and_then(|i| NAMES.get(i));
-    name.map_or_else(|| format!("signal {signal}"), |name| format!("SIG{name}"))
 }

@@ -1,4 +1,4 @@
-//! The formats besides JSON lines.
+//! The formats besides JSON lines and the page.
 
 use std::fs;
 use std::process::Command;
@@ -6,9 +6,11 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::common::place::{Place, uexec};
+use super::common::terminal::typed;
 use super::traced;
 
-const SCRIPT: &str = "/bin/true; (exit 3); nosuch; sh -c '/bin/true </dev/null; :'; true";
+pub(crate) const SCRIPT: &str =
+    "/bin/true; (exit 3); nosuch; sh -c '/bin/true </dev/null; :'; true";
 
 #[test]
 fn a_tree_with_levels_and_failures() {
@@ -55,34 +57,55 @@ fn perfetto_has_a_slice_for_every_program() {
 }
 
 #[test]
-fn a_page_holds_everything_and_loads_nothing() {
+fn a_terminal_shows_all_of_a_reason() {
     let place = Place::new();
-    // Text that would end the element it is quoted in.
-    let hostile = "/bin/true '</script><script>alert(1)</script><!--'";
-    assert!(traced(&place, "html", &["sh", "-c", hostile]).status().unwrap().success());
-    let page = fs::read_to_string(place.join("out")).unwrap();
-    assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("src="));
-    assert_eq!(page.matches("</script>").count(), 2);
-    let start = page.find("id=\"data\">").unwrap() + 10;
-    let data = &page[start..start + page[start..].find("</script>").unwrap()];
-    let rows: Vec<Value> = serde_json::from_str(data).unwrap();
-    assert_eq!(rows.iter().filter(|r| r[0] == 1).count(), 2);
-    assert_eq!(rows.last().unwrap()[0], "end");
+    place.script("bad", "#!/nonexist\n");
+    let mut command = Command::new(uexec());
+    // The window changes while the trace runs.
+    let script = format!("stty cols 60; ./bad; /bin/true {}; true", "日本".repeat(30));
+    command.args(["trace", "sh", "-c", &script]).current_dir(&place.path);
+    let seen = typed(command, &[]);
+    let lines: Vec<&str> = seen.lines().filter(|line| line.contains("\x1b[")).collect();
+    let plain = |line: &str| anstream::adapter::strip_str(line).to_string();
+    let columns = |line: &str| -> usize {
+        plain(line).chars().map(|c| 1 + usize::from(c > '\u{3000}')).sum()
+    };
+    // The command, and stty's beginning and end.
+    let (before, rest) = lines.split_at(3);
+    assert!(rest.iter().all(|line| columns(line) <= 60), "{seen}");
+    assert!(plain(rest.iter().find(|l| l.contains("日")).unwrap()).ends_with('…'), "{seen}");
+    assert!(columns(before[0]) > 60, "{seen}");
+    let words: Vec<String> =
+        rest.iter().map(|line| plain(line).chars().skip(22).collect()).collect();
+    let words = words.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
+    let hint = "hint install it, or correct the path after #!; #!/usr/bin/env NAME searches PATH";
+    assert!(words.contains(hint), "{words}");
 }
 
 #[test]
-fn a_page_is_whole_again_after_the_last_process() {
+fn a_file_name_says_its_format_and_options_that_do_nothing_are_refused() {
     let place = Place::new();
-    let script = "(sleep 0.1; exec sleep 0.1) >/dev/null 2>&1 & exit 0";
-    assert!(traced(&place, "html", &["sh", "-c", script]).status().unwrap().success());
-    let begun = std::time::Instant::now();
-    loop {
-        let page = fs::read_to_string(place.join("out")).unwrap();
-        if page.contains("[\"end\"") && page.ends_with("</html>\n") {
-            assert_eq!(page.matches("</html>").count(), 1);
-            break;
-        }
-        assert!(begun.elapsed().as_secs() < 30, "{page}");
-        std::thread::sleep(std::time::Duration::from_millis(10));
+    let trace = |words: &[&str]| {
+        let mut command = Command::new(uexec());
+        let output = command.arg("trace").args(words).current_dir(&place.path).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for (name, begins) in [("t.html", "<!doctype"), ("t.jsonl", "{\"event\""), ("t", "   0.0")] {
+        assert_eq!(trace(&["-o", name, "true"]), (Some(0), String::new()));
+        assert!(fs::read_to_string(place.join(name)).unwrap().starts_with(begins), "{name}");
     }
+    let (status, said) = trace(&["-o", "t.json", "true"]);
+    assert!(status == Some(125) && said.contains("--format perfetto"), "{said}");
+    assert!(!place.join("t.json").exists());
+    for option in ["--failed", "--depth=1"] {
+        let (status, said) = trace(&[option, "-o", "t.html", "true"]);
+        let name = option.trim_end_matches("=1");
+        assert_eq!((status, said), (Some(125), format!("uexec: {name} is for --format tree\n")));
+    }
+    // What cannot be executed is said once.
+    let (status, said) = trace(&["./nosuch"]);
+    assert_eq!((status, said.matches("ENOENT").count()), (Some(127), 2), "{said}");
+    assert_eq!(said.matches("hint").count(), 1, "{said}");
+    let (_, said) = trace(&["-o", "t", "./nosuch"]);
+    assert_eq!(said.matches("hint").count(), 1, "{said}");
 }

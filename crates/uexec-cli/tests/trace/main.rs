@@ -7,6 +7,7 @@ mod common;
 mod cow;
 mod ends;
 mod formats;
+mod page;
 mod told;
 mod unchanged;
 

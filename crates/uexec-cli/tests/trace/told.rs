@@ -1,5 +1,10 @@
 //! What is told of each event.
 
+use std::os::unix::ffi::OsStrExt;
+use std::process::Command;
+
+use serde_json::json;
+
 use super::common::place::Place;
 use super::{of, records, shell, traced};
 
@@ -103,4 +108,132 @@ fn processes_have_parents_ends_and_costs() {
         let shares = spawn["shared"].as_array().unwrap().contains(&"memory".into());
         assert_eq!(shares, spawn["how"] != "fork", "{spawn:#}");
     }
+}
+
+#[test]
+fn arguments_are_told_exactly() {
+    let place = Place::new();
+    let words: [&[u8]; 4] = [b"a\nb", b"a\\nb", b"\xff\\xff", "日\u{202e}".as_bytes()];
+    let words = words.map(std::ffi::OsStr::from_bytes);
+    let command = |format: &str| {
+        let mut command = traced(&place, format, &["/bin/true"]);
+        assert!(command.args(words).status().unwrap().success());
+    };
+    command("json");
+    let records = records(&place);
+    let argv = json!(["/bin/true", "a\nb", "a\\nb", [255, 92, 120, 102, 102], "日\u{202e}"]);
+    assert_eq!(of(&records, "exec")[0]["argv"], argv);
+    assert_eq!(records[0]["command"], argv);
+    // A terminal shows no line ends of others, and nothing that changes what it shows.
+    command("tree");
+    let tree = std::fs::read_to_string(place.join("out")).unwrap();
+    assert!(tree.contains(r"/bin/true $'a\nb' 'a\nb' $'\377\\xff' $'日\342\200\256'"), "{tree}");
+}
+
+#[test]
+fn a_program_is_not_charged_for_its_parents_memory() {
+    let place = Place::new();
+    let source = "
+        #include <stdlib.h>
+        #include <string.h>
+        #include <sys/wait.h>
+        #include <unistd.h>
+        int main(void) {
+            memset(malloc(64 << 20), 1, 64 << 20);
+            for (int i = 0; i < 2; i++) {
+                if (!(i ? fork() : vfork())) { execl(\"/bin/true\", \"true\", (char *)0); _exit(1); }
+                wait(0);
+            }
+            if (!fork()) { memset(malloc(96 << 20), 1, 96 << 20); _exit(0); }
+            wait(0);
+            return 0;
+        }";
+    let source = place.file("large.c", source, 0o644);
+    let built = Command::new("cc").arg("-o").arg(place.join("large")).arg(source).status();
+    assert!(built.unwrap().success());
+    assert!(traced(&place, "json", &["./large"]).status().unwrap().success());
+    let records = records(&place);
+    let exits = of(&records, "exit");
+    let [vforked, forked, alone, large] = exits.as_slice() else { panic!("{exits:#?}") };
+    let mib = |exit: &serde_json::Value| exit["max_rss_kib"].as_u64().map(|kib| kib >> 10);
+    assert_eq!((mib(vforked), mib(forked)), (None, None), "{exits:#?}");
+    assert!(mib(alone) >= Some(96), "{exits:#?}");
+    // One of its children had more.
+    assert_eq!(mib(large), None, "{exits:#?}");
+}
+
+#[test]
+fn what_is_executed_by_its_descriptor_is_named() {
+    let place = Place::new();
+    let source = r##"
+        #define _GNU_SOURCE
+        #include <fcntl.h>
+        #include <sys/mman.h>
+        #include <unistd.h>
+        int main(int argc, char **argv) {
+            char *args[] = {"other", 0}, *none[] = {0};
+            int script = memfd_create("script", MFD_CLOEXEC);
+            write(script, "#!/bin/sh\n", 10);
+            execveat(script, "", args, none, AT_EMPTY_PATH);
+            execveat(open(argv[1], O_RDONLY), "", args, none, AT_EMPTY_PATH);
+            return 1;
+        }"##;
+    let source = place.file("by_fd.c", source, 0o644);
+    let built =
+        Command::new("cc").arg("-w").arg("-o").arg(place.join("by_fd")).arg(source).status();
+    assert!(built.unwrap().success());
+    assert!(traced(&place, "json", &["./by_fd", "/bin/true"]).status().unwrap().success());
+    let records = records(&place);
+    let failed = of(&records, "failed")[0];
+    assert_eq!((&failed["errno"], &failed["path"]), (&"ENOENT".into(), &"/dev/fd/3".into()));
+    assert_eq!(failed["because"]["agrees"], true, "{failed:#}");
+    let why = failed["because"]["why"].as_str().unwrap();
+    assert!(why.contains("close-on-exec"), "{failed:#}");
+    assert!(!failed["because"]["file"].as_str().unwrap().starts_with("/dev/fd"), "{failed:#}");
+    let mut tree = traced(&place, "tree", &["./by_fd", "/bin/true"]);
+    assert!(tree.status().unwrap().success());
+    let tree = std::fs::read_to_string(place.join("out")).unwrap();
+    let file = std::fs::canonicalize("/bin/true").unwrap();
+    assert!(tree.contains(&format!("other  in its place · runs {}", file.display())), "{tree}");
+}
+
+#[test]
+fn a_file_in_anothers_place_is_looked_at() {
+    let place = Place::new();
+    let source = "void _start(void) { __asm__(\"mov $60, %eax; xor %edi, %edi; syscall\"); }";
+    let source = place.file("alone.c", source, 0o644);
+    let built = Command::new("cc")
+        .args(["-nostdlib", "-static", "-o"])
+        .arg(place.join("alone"))
+        .arg(source)
+        .status();
+    assert!(built.unwrap().success());
+    let records = shell(&place, "cp /bin/true x; ./x; cp alone x; ./x; cp /bin/true x; ./x");
+    let of_x = of(&records, "exec").into_iter().filter(|e| e["argv"][0] == "./x");
+    let interps: Vec<bool> = of_x.map(|e| e["interp"].is_string()).collect();
+    assert_eq!(interps, [true, false, true], "{records:#?}");
+}
+
+#[test]
+fn what_standard_descriptors_lead_to() {
+    let place = Place::new();
+    let from = place.file("from", "", 0o644).canonicalize().unwrap().display().to_string();
+    let script = "/bin/true <from >to 2>&1; /bin/true >&-; /bin/true | cat";
+    let records = shell(&place, script);
+    let of_true: Vec<_> = of(&records, "exec").into_iter().skip(1).collect();
+    let to = place.path.canonicalize().unwrap().join("to").display().to_string();
+    assert_eq!(of_true[0]["stdin"], json!(from));
+    assert_eq!((&of_true[0]["stdout"], &of_true[0]["stderr"]), (&json!(to), &json!(to)));
+    assert_eq!(of_true[1]["stdout"], json!(null));
+    // The pipe's two ends are the same.
+    let ends: Vec<_> = of_true[2..].iter().flat_map(|e| [&e["stdin"], &e["stdout"]]).collect();
+    let pipe = ends.iter().find(|end| end.as_str().unwrap().starts_with("pipe:"));
+    assert!(
+        pipe.is_some_and(|pipe| ends.iter().filter(|end| *end == pipe).count() == 2),
+        "{ends:?}"
+    );
+    let mut tree = traced(&place, "tree", &["sh", "-c", script]);
+    assert!(tree.status().unwrap().success());
+    let tree = std::fs::read_to_string(place.join("out")).unwrap();
+    assert_eq!(tree.matches(&format!("<{from} · >{to} · 2>{to}")).count(), 1, "{tree}");
 }

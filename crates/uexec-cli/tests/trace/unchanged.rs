@@ -3,7 +3,10 @@
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 
-use super::common::{self, place::Place};
+use super::common::{
+    self,
+    place::{Place, uexec},
+};
 use super::{of, records, traced};
 
 #[test]
@@ -99,7 +102,40 @@ fn nobody_gains_privilege() {
     command.uid(65534).gid(65534);
     let output = command.output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "65534", "{output:?}");
+    // That is told, and nothing where the same file would have granted nothing.
+    let withheld = || of(&super::records(&place), "exec")[0]["withheld"].clone();
+    assert_eq!(withheld(), "set-user-ID");
+    assert!(traced(&place, "json", &[id.to_str().unwrap()]).status().unwrap().success());
+    assert_eq!(withheld(), serde_json::Value::Null);
     let mut command = traced(&place, "json", &["grep", "CapEff", "/proc/self/status"]);
     let output = command.uid(65534).gid(65534).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "CapEff:\t0000000000000000");
+}
+
+#[test]
+fn limits_of_the_command_do_not_kill_its_tracer() {
+    let place = Place::new();
+    // No file may have more than one block, and what is told has many.
+    let script = "ulimit -f 1; exec \"$0\" trace -o out sh -c \"$1\"";
+    let inner =
+        "for i in 1 2 3 4 5 6 7 8 9; do for i in 1 2 3 4 5; do /bin/true; done; done; exit 3";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(uexec()).arg(inner).current_dir(&place.path);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said, "uexec: out: File too large (EFBIG); the trace ends here\n");
+}
+
+#[test]
+fn a_full_disk_ends_the_trace_and_not_the_command() {
+    for format in ["tree", "json", "perfetto", "html"] {
+        let mut command = Command::new(uexec());
+        command.args(["trace", "--format", format, "-o", "/dev/full", "sh", "-c"]);
+        let output = command.arg("/bin/true; echo on; exit 3").output().unwrap();
+        assert_eq!((output.status.code(), &output.stdout[..]), (Some(3), &b"on\n"[..]));
+        let said = String::from_utf8_lossy(&output.stderr);
+        let error = "No space left on device (ENOSPC); the trace ends here";
+        assert_eq!(said, format!("uexec: /dev/full: {error}\n"), "{format}");
+    }
 }

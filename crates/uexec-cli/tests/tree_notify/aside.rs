@@ -90,8 +90,9 @@ int main(void)
     char **envp = 0;
     asm volatile("syscall" : "=a"(result), "+r"(r10), "+r"(r8), "+r"(r9)
                  : "0"(59L), "D"(path), "S"(argv), "d"(envp) : "rcx", "r11", "memory");
+    long tenth = r10, eighth = r8, ninth = r9;
     sigprocmask(SIG_SETMASK, 0, &after);
-    printf("%ld %ld %ld %ld %d\n", result, r10, r8, r9, memcmp(&mask, &after, 8));
+    printf("%ld %ld %ld %ld %d\n", result, tenth, eighth, ninth, memcmp(&mask, &after, 8));
 }
 "#;
 

@@ -158,7 +158,8 @@ fn follow(root: i32, line: Line, keep: &[BorrowedFd<'_>], watch: Watch) -> Resul
 /// What a process aside lets go of: its own signals, those that a terminal sends to whoever writes to
 /// it, and all descriptors but standard error and these.
 pub(super) fn settle(keep: &[BorrowedFd<'_>]) {
-    for signal in [1, 2, 3, 13, 15, 20, 21, 22] {
+    // Limits on the command (`SIGXCPU`, `SIGXFSZ`) shall not kill who serves it.
+    for signal in [1, 2, 3, 13, 15, 20, 21, 22, 24, 25] {
         thread::set_ignored(signal);
     }
     thread::set_default(SIGCHLD);

@@ -1,66 +1,8 @@
-"use strict";
-// Reads the rows, makes a tree of them, and draws what of it can be seen.
+// Draws what of the tree can be seen.
 const $ = id => document.getElementById(id);
-const all = new Map();
-let total = 0, command = "", ended = null;
+const { all, command, total, ended } = read($("data").textContent);
+const summary = programs(all), peak = most(all);
 
-function process(id, t, pid, parent, how) {
-  const p = { id, pid, parent, how, start: t, end: null, images: [], fails: [], kids: [], depth: 0, crit: [], open: true };
-  all.set(id, p);
-  const up = all.get(parent);
-  if (up && up !== p) { up.kids.push(p); p.depth = up.depth + 1; }
-  return p;
-}
-
-for (const r of JSON.parse($("data").textContent)) {
-  if (!Array.isArray(r)) continue;
-  if (typeof r[2] === "number" && typeof r[0] === "number") total = Math.max(total, r[2]);
-  switch (r[0]) {
-    case "start": command = r[1]; process(0, 0, 0, -1, ""); break;
-    case "end": ended = { processes: r[2], execs: r[3], failed: r[4] }; break;
-    case 0: Object.assign(process(r[1], r[2], r[3], r[4], r[5]), { flags: r[6], shared: r[7] }); break;
-    case 1: {
-      const p = all.get(r[1]);
-      p.pid = r[3];
-      p.images.push({ t: r[2], argv: r[4], path: r[5], exe: r[6], cwd: r[7], chain: r[8], set: r[9], unset: r[10], searched: r[11], copied: r[12], waited: r[13], interp: r[14] });
-      break;
-    }
-    case 2: all.get(r[1]).fails.push({ t: r[2], what: r[3], errno: r[4], why: r[5], hint: r[6], searched: r[7] }); break;
-    case 3: Object.assign(all.get(r[1]), { end: r[2], status: r[3], signal: r[4], cpu: r[5], rss: r[6], threads: r[7], copied: r[8], waited: r[9] }); break;
-  }
-}
-
-const base = path => path.slice(path.lastIndexOf("/") + 1);
-for (const p of all.values()) {
-  if (p.end === null) { p.end = total; p.alive = true; }
-  const last = p.images[p.images.length - 1];
-  const up = all.get(p.parent);
-  p.argv = last ? last.argv : [];
-  p.name = last ? base(last.argv[0] || last.path || "?") : up ? up.name : "?";
-  p.text = last ? last.argv.join(" ") : "";
-  p.begun = last ? p.images[0].t : p.end;
-  p.failed = p.fails.length > 0 || (p.status !== 0 && !p.alive);
-}
-
-// What the whole had to wait for: from its end backwards, always to the child that ended last.
-(function () {
-  const todo = [all.get(0)];
-  while (todo.length) {
-    const p = todo.pop();
-    let at = p.end;
-    for (const kid of [...p.kids].sort((a, b) => b.end - a.end)) {
-      if (kid.end > at) continue;
-      if (at > kid.end) p.crit.push([kid.end, at]);
-      todo.push(kid);
-      at = kid.start;
-    }
-    if (at > p.start) p.crit.push([p.start, at]);
-    p.critical = true;
-    p.critTime = p.crit.reduce((sum, [a, b]) => sum + b - a, 0);
-  }
-})();
-
-const time = s => s < 0.01 ? (s * 1e3).toFixed(2) + " ms" : s < 1 ? (s * 1e3).toFixed(0) + " ms" : s.toFixed(2) + " s";
 const hues = new Map();
 function colour(name) {
   if (!hues.has(name)) hues.set(name, `hsl(${(hues.size * 137.5 + 210) % 360} var(--sat) var(--light))`);
@@ -80,7 +22,7 @@ let from = 0, to = total || 1e-6;
 
 function searchable(p) {
   if (p.haystack === undefined) {
-    p.haystack = [p.text, p.pid, ...p.images.flatMap(i => [i.argv.join(" "), i.exe, i.cwd, ...i.set, ...i.unset]), ...p.fails.flatMap(f => [f.what, f.errno, f.why])].join("\n").toLowerCase();
+    p.haystack = [p.text, p.pid, ...p.images.flatMap(i => [i.argv.join(" "), i.exe, i.cwd, ...i.stdio, ...i.set, ...i.unset]), ...p.fails.flatMap(f => [f.what, f.errno, f.why])].join("\n").toLowerCase();
   }
   return p.haystack;
 }
@@ -158,6 +100,7 @@ function row(p, i, width) {
   bars.append(label);
   e.append(name, bars);
   e.onclick = () => pick(p);
+  e.ondblclick = () => zoom(p.start, p.end);
   return e;
 }
 
@@ -195,22 +138,12 @@ function overview() {
   const g = canvas.getContext("2d"), css = getComputedStyle(document.documentElement);
   const paint = name => css.getPropertyValue(name).trim();
   g.scale(scale, scale);
-  if (!profile || profile.length !== width) {
-    const steps = new Float64Array(width + 2);
-    for (const p of all.values()) {
-      // Those that wait for children do not count.
-      if (p.kids.length || !p.images.length) continue;
-      steps[Math.floor(p.start / total * width)]++;
-      steps[Math.floor(p.end / total * width) + 1]--;
-    }
-    profile = new Float64Array(width);
-    for (let x = 0, n = 0; x < width; x++) profile[x] = n += steps[x];
-  }
-  const most = Math.max(1, ...profile);
+  if (!profile || profile.length !== width) profile = load(all, total, width);
+  const highest = Math.max(1, ...profile);
   g.fillStyle = paint("--ring");
   g.globalAlpha = .55;
   for (let x = 0; x < width; x++) {
-    const h = profile[x] / most * 50;
+    const h = profile[x] / highest * 50;
     g.fillRect(x, 58 - h, 1, h);
   }
   g.globalAlpha = 1;
@@ -237,7 +170,7 @@ function overview() {
   g.fillRect(0, 80, width, 2);
   g.fillStyle = paint("--dim");
   g.font = "11px ui-sans-serif, system-ui, sans-serif";
-  g.fillText(`up to ${most} at a time`, 6, 14);
+  g.fillText(`up to ${peak} at a time`, 6, 14);
   const [a, b] = drag ? drag : [from / total * width, to / total * width];
   g.fillStyle = paint("--ink");
   g.globalAlpha = .12;
@@ -258,14 +191,20 @@ $("overview").onpointerup = event => {
   if ((b - a) / total * width > 4) zoom(a, b); else draw();
 };
 $("overview").ondblclick = () => zoom(0, total);
+$("axis").ondblclick = () => zoom(0, total);
 function zoom(a, b) {
   from = Math.max(0, a);
-  to = Math.min(total, Math.max(b, from + total * 1e-5));
+  to = Math.min(total || 1e-6, Math.max(b, from + total * 1e-6));
   draw();
 }
 $("scroll").addEventListener("wheel", event => {
-  if (!event.ctrlKey) return;
+  const across = event.shiftKey ? event.deltaX || event.deltaY : event.deltaX;
+  if (!event.ctrlKey && !across) return;
   event.preventDefault();
+  if (!event.ctrlKey) {
+    const by = Math.max(-from, Math.min(total - to, across / $("ticks").clientWidth * (to - from)));
+    return zoom(from + by, to + by);
+  }
   const box = $("ticks").getBoundingClientRect(), at = from + (event.clientX - box.left) / box.width * (to - from);
   const factor = Math.exp(event.deltaY / 300);
   zoom(at - (at - from) * factor, at + (to - at) * factor);
@@ -287,14 +226,16 @@ function pick(p) {
     put("memory", p.rss && (p.rss / 1024).toFixed(1) + " MiB at most");
     put("threads", p.threads && p.threads + 1);
     put("copied", p.copied);
-    put("shared", p.how !== "fork" && p.shared);
     put("flags", p.flags && p.flags.filter(f => f.startsWith("CLONE_NEW")).join(" "));
     p.images.forEach((i, n) => {
       put(n ? "then" : "command", i.argv.join(" "));
+      dl.append(make("dt"), copier(i));
       put("file", i.exe);
       put("loaded by", i.interp);
+      put("without", i.withheld && `its ${i.withheld}: who is traced without privilege gains none`);
       put("read by", i.chain.length && i.chain.slice(0, -1).join(" "));
       put("directory", i.cwd);
+      i.stdio.forEach((to, n) => put(["stdin", "stdout", "stderr"][n], to ?? "closed"));
       put("found", i.searched && `in place ${i.searched + 1} of PATH`);
       put("new in env", [...i.set, ...i.unset.map(name => name + " is gone")].join("\n"));
       put("copied", i.copied && i.copied + ", before it executed");
@@ -306,11 +247,56 @@ function pick(p) {
       put("why", f.why || "not known");
       put("hint", f.hint);
     }
+    put("shared", p.shared);
+    put("copies", p.copies);
     const close = make("button", "close", "✕");
     close.title = "close";
     close.onclick = () => pick(p);
     box.replaceChildren(make("h2", "", p.text || `copy of ${p.name}`), close, dl);
   }
+  draw();
+}
+
+// A line for a shell that does the same again; the environment is the shell's.
+function copier(image) {
+  const files = image.stdio.map((to, n) => to && to.startsWith("/") && !to.startsWith("/dev/pts/") ? ` ${["<", ">", "2>"][n]}${quoted(to)}` : "");
+  const dd = make("dd"), line = (image.cwd ? `cd ${quoted(image.cwd)} && ` : "") + image.argv.join(" ") + files.join("");
+  const button = make("button", "", "copy with its directory and files");
+  button.onclick = async () => {
+    try {
+      await navigator.clipboard.writeText(line);
+      button.textContent = "copied";
+    } catch {
+      dd.replaceChildren(line);
+      getSelection().selectAllChildren(dd);
+    }
+  };
+  dd.append(button);
+  return dd;
+}
+const quoted = word => /^[\w+,./:=@-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+
+// What each program has cost, as a table; a click lists its processes.
+function costs() {
+  const box = $("details"), table = make("table"), head = make("tr");
+  for (const word of ["program", "times", "waited for", "processor", "longest", "failed"]) head.append(make("th", "", word));
+  table.append(head);
+  for (const sum of summary.slice(0, 200)) {
+    const line = make("tr"), name = make("button", "link", sum.name);
+    name.onclick = () => { $("find").value = sum.name.replace(/^\((.*)\)$/, "$1"); $("find").oninput(); };
+    const longest = make("button", "link", time(sum.longest.end - sum.longest.start));
+    longest.onclick = () => { picked = null; pick(sum.longest); };
+    line.append(make("td"), make("td", "", sum.count), make("td", "hot", sum.critTime ? time(sum.critTime) : ""), make("td", "", time(sum.cpu)), make("td"), make("td", "bad", sum.failed || ""));
+    line.children[0].append(name);
+    line.children[4].append(longest);
+    table.append(line);
+  }
+  const close = make("button", "close", "✕");
+  close.title = "close";
+  close.onclick = () => { box.hidden = true; };
+  box.replaceChildren(make("h2", "", summary.length + " programs"), close, table);
+  box.hidden = false;
+  picked = null;
   draw();
 }
 
@@ -328,6 +314,7 @@ $("fold").onclick = () => {
   $("fold").textContent = fold ? "unfold all" : "fold all";
   list();
 };
+$("programs").onclick = costs;
 $("find").oninput = () => { query = $("find").value.trim().toLowerCase(); list(); };
 $("scroll").onscroll = draw;
 $("scroll").onkeydown = event => {
@@ -356,6 +343,6 @@ const facts = [[time(total), "in all"], [time(cpu), "of processor time"], [(cpu 
 for (const [value, what] of facts) $("facts").append(make("b", "", value), ` ${what} · `);
 $("facts").append(make("b", bad ? "bad" : "", bad), bad === 1 ? " with a failure" : " with failures");
 if (!ended) $("facts").append(" · some still run");
-const longest = [...all.values()].filter(p => p.critTime && p.images.length).sort((a, b) => b.critTime - a.critTime).slice(0, 3);
-if (longest.length) $("facts").append(" · waited longest for ", make("span", "hot", longest.map(p => `${p.name} ${time(p.critTime)}`).join(", ")));
+const longest = summary.filter(sum => sum.critTime).slice(0, 3);
+if (longest.length) $("facts").append(" · waited longest for ", make("span", "hot", longest.map(sum => `${sum.name} ${time(sum.critTime)}`).join(", ")));
 list();

@@ -1,0 +1,37 @@
+//! What `/proc` says of a process that stands still. Keeps nothing.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+
+use rustix::fs::{Mode, OFlags};
+use uexec_linux::tree::is_cloexec_of;
+
+use super::record::Stdio;
+use super::text::Text;
+
+/// Where a link of `/proc/PID` leads.
+pub(super) fn link(pid: i32, name: &str) -> Option<Vec<u8>> {
+    let path = std::fs::read_link(format!("/proc/{pid}/{name}")).ok()?;
+    Some(path.into_os_string().into_vec())
+}
+
+/// An open file of another process, and whether an exec closes its descriptor.
+pub(super) fn descriptor(tid: i32, fd: i32) -> Option<(OwnedFd, bool)> {
+    let open = OFlags::PATH | OFlags::CLOEXEC;
+    let file = rustix::fs::open(format!("/proc/{tid}/fd/{fd}"), open, Mode::empty()).ok()?;
+    Some((file, is_cloexec_of(tid, fd)?))
+}
+
+/// Page faults without input of a process so far (`proc_pid_stat(5)`, minflt).
+pub(super) fn minor_faults(pid: i32) -> Option<u64> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let after_name = stat.get(stat.iter().rposition(|b| *b == b')')? + 2..)?;
+    let field = after_name.split(|b| *b == b' ').nth(7)?;
+    std::str::from_utf8(field).ok()?.parse().ok()
+}
+
+/// What standard input, output and error of a process lead to.
+pub(super) fn stdio(pid: i32) -> Stdio {
+    let leads = |fd: &str| link(pid, fd).map(Text);
+    Stdio { stdin: leads("fd/0"), stdout: leads("fd/1"), stderr: leads("fd/2") }
+}
