@@ -260,7 +260,7 @@ pub(crate) struct Run {
     pub(crate) seed: Option<u64>,
 
     /// Dynamic loader to use, or NEW in place of OLD
-    #[arg(long, value_name = "[OLD=]NEW", help_heading = "How it is started")]
+    #[arg(long, value_name = "[OLD=]NEW", value_parser = interp::Interp::parser(), help_heading = "How it is started")]
     pub(crate) interp: Vec<interp::Interp>,
 
     /// Serve each exec, of all descendants too

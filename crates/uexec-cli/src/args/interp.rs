@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
 /// What `--interp` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Interp {
@@ -12,12 +14,21 @@ pub(crate) enum Interp {
     Instead(Vec<u8>, Vec<u8>),
 }
 
-impl From<OsString> for Interp {
-    fn from(text: OsString) -> Interp {
+impl Interp {
+    /// Reads one; no path is empty.
+    fn parse(text: OsString) -> Result<Interp, &'static str> {
         let mut sides = text.as_bytes().splitn(2, |b| *b == b'=');
         match (sides.next(), sides.next()) {
-            (Some(old), Some(new)) => Interp::Instead(old.to_vec(), new.to_vec()),
-            _ => Interp::Only(text),
+            (Some(b""), Some(_)) => Err("no path in front of ="),
+            (_, Some(b"")) => Err("no path behind ="),
+            (Some(old), Some(new)) => Ok(Interp::Instead(old.to_vec(), new.to_vec())),
+            _ if text.is_empty() => Err("no path"),
+            _ => Ok(Interp::Only(text)),
         }
+    }
+
+    /// For the command line.
+    pub(crate) fn parser() -> impl TypedValueParser<Value = Interp> {
+        OsStringValueParser::new().try_map(Interp::parse)
     }
 }

@@ -45,7 +45,9 @@ pub(crate) fn lines(options: &[OsString]) -> Result<Vec<Line>, Trouble> {
     let mut found = Vec::new();
     for option in options.iter().filter(|o| *o != NONE) {
         let said = source::named(option);
-        found.extend(said.map_err(|e| Trouble::Unreadable(format!("{}: {e}", option.display())))?);
+        found.extend(said.map_err(|e| {
+            Trouble::Unreadable(format!("{}: {}", option.display(), crate::report::reason(&e)))
+        })?);
     }
     Ok(found)
 }

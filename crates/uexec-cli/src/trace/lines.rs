@@ -51,6 +51,11 @@ impl Lines {
         self.put(&line)
     }
 
+    /// The last line, which is of no process.
+    pub(super) fn end(&mut self, t: f64, text: &str) -> io::Result<()> {
+        self.put(&format!("{LABEL}{t:>9.4} {:>7} {LABEL:#}{text}", ""))
+    }
+
     /// As many lines as it takes; those after the first are indented by as much.
     pub(super) fn whole(&mut self, place: Place, text: &str, indent: usize) -> io::Result<()> {
         let width = self.width();

@@ -11,7 +11,7 @@ use super::pages::Pages;
 use super::record::{Environment, Exec, Exit, Failed, Record, Spawn, Stdio};
 use super::text::{Text, command, word};
 use crate::signal;
-use crate::style::{BAD, LABEL, ODD};
+use crate::style::{BAD, GOOD, LABEL, ODD};
 
 /// A living process.
 struct Node {
@@ -28,6 +28,8 @@ struct Node {
     stdio: Stdio,
     shown: bool,
     executed: bool,
+    /// An exec of it has failed.
+    failed: bool,
     /// How it was made, with what is unusual about it.
     how: String,
     /// Processes below it that are not shown.
@@ -41,11 +43,20 @@ pub(super) struct Tree {
     nodes: BTreeMap<u32, Node>,
     /// Whose line is the last one.
     last: Option<u32>,
+    /// Processes that have not ended well, or of which an exec has failed.
+    failures: u32,
 }
 
 impl Tree {
     pub(super) fn new(out: File, failed_only: bool, depth: Option<u32>) -> Tree {
-        Tree { lines: Lines::new(out), failed_only, depth, nodes: BTreeMap::new(), last: None }
+        Tree {
+            lines: Lines::new(out),
+            failed_only,
+            depth,
+            nodes: BTreeMap::new(),
+            last: None,
+            failures: 0,
+        }
     }
 
     fn too_deep(&self, depth: u32) -> bool {
@@ -105,6 +116,7 @@ impl Tree {
             stdio,
             shown: false,
             executed: false,
+            failed: false,
             how,
             hidden: 0,
         };
@@ -124,6 +136,7 @@ impl Tree {
             stdio: r.stdio.clone(),
             shown: false,
             executed: true,
+            failed: false,
             how: String::new(),
             hidden: 0,
         });
@@ -167,6 +180,9 @@ impl Tree {
     }
 
     fn failed(&mut self, r: &Failed) -> io::Result<()> {
+        if let Some(node) = self.nodes.get_mut(&r.who.id) {
+            node.failed = true;
+        }
         self.show(r.who.id)?;
         let depth = self.nodes.get(&r.who.id).map_or(0, |node| node.depth) + 1;
         if self.too_deep(depth - 1) {
@@ -207,7 +223,10 @@ impl Tree {
         if !self.failed_only || r.is_failure() {
             self.show(r.who.id)?;
         }
-        let Some(node) = self.nodes.remove(&r.who.id) else { return Ok(()) };
+        let node = self.nodes.remove(&r.who.id);
+        let failed = r.is_failure() || node.as_ref().is_some_and(|node| node.failed);
+        self.failures += u32::from(failed);
+        let Some(node) = node else { return Ok(()) };
         if self.too_deep(node.depth) || (self.failed_only && !r.is_failure()) {
             return Ok(());
         }
@@ -245,7 +264,21 @@ impl Tree {
 impl Teller for Tree {
     fn tell(&mut self, record: &Record) -> io::Result<()> {
         match record {
-            Record::Start(_) | Record::End(_) => Ok(()),
+            Record::Start(_) => Ok(()),
+            Record::End(r) => {
+                let count = |n: u32, one: &str, more: &str| match n {
+                    1 => format!("1 {one}"),
+                    n => format!("{n} {more}"),
+                };
+                let (style, failures) = match self.failures {
+                    0 => (GOOD, "nothing failed".to_owned()),
+                    n => (BAD, count(n, "with a failure", "with failures")),
+                };
+                let processes = count(r.processes, "process", "processes");
+                let execs = count(r.execs, "program", "programs");
+                let text = format!("{processes}, {execs}, {style}{failures}{style:#}");
+                self.lines.end(r.t, &text)
+            }
             Record::Spawn(r) => {
                 self.spawn(r);
                 Ok(())

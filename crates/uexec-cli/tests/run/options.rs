@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::common::ask::{Ask, End, finish};
 use crate::common::elf::Elf;
-use crate::common::place::Place;
+use crate::common::place::{Place, uexec};
 use crate::common::{root, skip};
 use crate::{output, run, text};
 
@@ -209,4 +209,15 @@ fn messages_go_nowhere() {
         command.spawn()
     };
     assert_eq!(status.unwrap().wait().unwrap().code(), Some(3));
+}
+
+#[test]
+fn a_loader_without_a_path_is_refused() {
+    for (text, why) in [("=/x", "in front of ="), ("/x=", "behind ="), ("", "no path")] {
+        let mut command = Command::new(uexec());
+        let output = command.args(["run", "--tree", "--interp", text, "true"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(125), "{text}: {said}");
+        assert!(said.contains("--interp") && said.contains(why), "{text}: {said}");
+    }
 }

@@ -109,3 +109,18 @@ fn a_file_name_says_its_format_and_options_that_do_nothing_are_refused() {
     let (_, said) = trace(&["-o", "t", "./nosuch"]);
     assert_eq!(said.matches("hint").count(), 1, "{said}");
 }
+
+#[test]
+fn the_last_line_sums_up() {
+    let place = Place::new();
+    place.script("bad", "#!/nonexist\n");
+    for (script, end) in [
+        (":", "1 process, 1 program, nothing failed"),
+        ("(exit 3); ./bad; /bin/true; :", "4 processes, 2 programs, 2 with failures"),
+        ("exec ./bad", "1 process, 1 program, 1 with a failure"),
+    ] {
+        traced(&place, "tree", &["sh", "-c", script]).status().unwrap();
+        let tree = fs::read_to_string(place.join("out")).unwrap();
+        assert!(tree.lines().last().unwrap().ends_with(end), "{script}: {tree}");
+    }
+}
