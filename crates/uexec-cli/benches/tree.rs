@@ -1,4 +1,4 @@
-//! What a tree adds to each exec, and to a build: both ways, beside tracers and proot.
+//! What a tree adds to each exec, and to a build: each way, beside tracers and proot.
 //!
 //! ```text
 //! cargo bench -p uexec --bench tree            7 rounds of 1,000 execs each, and a build
@@ -8,7 +8,7 @@
 //!
 //! Printed are the least and the median of microseconds for one start and end of `/bin/true` by a
 //! shell, and what is added to the plain way's least. The kernel starts the loader for every
-//! program; the tracer puts it in place only where another dynamic loader is asked for, so it is
+//! program; from aside it is put in place only where another dynamic loader is asked for, so that is
 //! measured with and without.
 
 mod side;
@@ -23,19 +23,20 @@ fn main() {
     let uexec = env!("CARGO_BIN_EXE_uexec");
     side.way("plain", &[]);
     side.way("run --tree --via binfmt", &[uexec, "run", "--tree", "--via", "binfmt"]);
-    side.way(
-        "run --tree --via ptrace, nobody is served",
-        &[uexec, "run", "--tree", "--via", "ptrace"],
-    );
     // The usual loader by its real name, so that everything else stays as it is.
     let usual = Path::new("/lib64/ld-linux-x86-64.so.2");
-    match usual.canonicalize().ok().filter(|real| real != usual) {
-        Some(real) => {
-            let pair = format!("{}={}", usual.display(), real.display());
-            let ptrace = [uexec, "run", "--tree", "--via", "ptrace", "--interp", &pair];
-            side.way("run --tree --via ptrace, all are served", &ptrace);
+    let real = usual.canonicalize().ok().filter(|real| real != usual);
+    let pair = real.map(|real| format!("{}={}", usual.display(), real.display()));
+    if pair.is_none() {
+        println!("all served from aside: skipped, the dynamic loader has one name only");
+    }
+    for via in ["notify", "ptrace"] {
+        let words = [uexec, "run", "--tree", "--via", via];
+        side.way(&format!("run --tree --via {via}, nobody is served"), &words);
+        if let Some(pair) = &pair {
+            let words = [&words[..], &["--interp", pair]].concat();
+            side.way(&format!("run --tree --via {via}, all are served"), &words);
         }
-        None => println!("all served by ptrace: skipped, the dynamic loader has one name only"),
     }
     side.way("uexec trace", &[uexec, "trace", "-o", &out]);
     let strace = ["strace", "-f", "--seccomp-bpf", "-e", "execve", "-o", &out];

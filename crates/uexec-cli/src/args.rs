@@ -267,7 +267,7 @@ pub(crate) struct Run {
     #[arg(long, conflicts_with = "seed", help_heading = "How it is started")]
     pub(crate) tree: bool,
 
-    /// With --tree: binfmt, ptrace, or auto, the first that works
+    /// With --tree: binfmt, notify, ptrace, or auto, the first that works
     #[arg(
         long,
         value_name = "WAY",

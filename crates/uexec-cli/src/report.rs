@@ -133,8 +133,11 @@ pub(crate) fn reason(error: &std::io::Error) -> String {
     }
 }
 
-/// Who traces this process, if somebody does: nobody else then can.
-pub(crate) fn tracer() -> Option<String> {
+/// Who traces this process or answers for it, if somebody does: nobody else then can.
+pub(crate) fn tracer(error: Errno) -> Option<String> {
+    if error == Errno::EBUSY {
+        return Some("its execs are answered by another tree, or by a container's owner".into());
+    }
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let pid = status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?.trim();
     if pid == "0" {

@@ -82,7 +82,7 @@ pub(crate) fn trace(args: &Trace, envp: &[Vec<u8>]) -> u8 {
         }
         Ok(Role::Tracer(tracer)) => follow(args, format, tracer, output, envp),
         Err(error) => {
-            match report::tracer() {
+            match report::tracer(error) {
                 Some(who) => report::say(format_args!("cannot trace: {who}")),
                 None => report::say(format_args!(
                     "cannot trace: {error}; `uexec doctor` says what this host allows"

@@ -5,8 +5,9 @@
 //! program all the same.
 
 mod aside;
+mod judge;
 pub(crate) mod namespace;
-mod ptrace;
+mod serve;
 mod table;
 mod twin;
 
@@ -26,8 +27,8 @@ use crate::binfmt::table as rules_of;
 use crate::find::find_and_plan;
 use crate::run::{Interps, interps, set_up, status, tell_story};
 use crate::{OWN_FAILURE, doctor, report};
+use judge::Wishes;
 use namespace::Tried;
-use ptrace::Wishes;
 use table::{Inherited, Table};
 
 /// Moves this process to where the kernel starts uexec's loader for every native program.
@@ -36,22 +37,46 @@ fn enter(table: &Table<'_>) -> Tried {
     namespace::enter(|place| table.fill(place, &loader))
 }
 
-/// Lets a tracer take hold of this process. `Ok(None)`: here it is; else this is the tracer, whose
-/// work is done.
-fn follow(interps: Interps, rules: Misc) -> Tried<Option<u8>> {
+/// Lets a process aside serve this one. `Ok(None)`: here it is; else this is that process, whose work
+/// is done.
+fn follow(via: Via, interps: Interps, rules: Misc) -> Tried<Option<u8>> {
     let too_long = || ("--interp and --binfmt", std::io::Error::other("too long all together"));
     let wishes = Wishes::new(interps, rules).ok_or_else(too_long)?;
+    let started = match via {
+        Via::Notify => {
+            // SAFETY: this process has had one thread since the kernel started it.
+            match unsafe { engine::listen() } {
+                Ok(Role::Tracer(listener)) => return Ok(Some(serve::answer(&listener, &wishes))),
+                Ok(Role::Traced) => Ok(()),
+                Err(errno) => Err(errno),
+            }
+        }
+        _ => {
+            // SAFETY: as above.
+            match unsafe { engine::start(&[], engine::Watch::Plain) } {
+                Ok(Role::Tracer(tracer)) => return Ok(Some(serve::trace(tracer, wishes))),
+                Ok(Role::Traced) => Ok(()),
+                Err(errno) => Err(errno),
+            }
+        }
+    };
+    let Err(errno) = started else { return Ok(None) };
+    let what = if via == Via::Notify { "answering" } else { "tracing" };
+    Err((
+        what,
+        match report::tracer(errno) {
+            Some(who) => std::io::Error::other(who),
+            None => std::io::Error::from_raw_os_error(errno.0.into()),
+        },
+    ))
+}
+
+/// Has this process ask one aside, which does not answer: whether a tree could be served so.
+pub(crate) fn ask_aside() -> Result<(), Errno> {
     // SAFETY: this process has had one thread since the kernel started it.
-    match unsafe { engine::start(&[], engine::Watch::Plain) } {
-        Ok(Role::Traced) => Ok(None),
-        Ok(Role::Tracer(tracer)) => Ok(Some(ptrace::serve(tracer, wishes))),
-        Err(errno) => Err((
-            "tracing",
-            match report::tracer() {
-                Some(who) => std::io::Error::other(who),
-                None => std::io::Error::from_raw_os_error(errno.0.into()),
-            },
-        )),
+    match unsafe { engine::listen() }? {
+        Role::Tracer(_) => std::process::exit(0),
+        Role::Traced => Ok(()),
     }
 }
 
@@ -84,11 +109,13 @@ pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
         report::say(format_args!("no tree: /proc is not mounted"));
         return OWN_FAILURE;
     }
-    let by_kernel = match args.via {
-        Via::Binfmt => true,
-        Via::Ptrace => false,
-        Via::Auto => doctor::allows(Attempt::Binfmt),
+    let via = match args.via {
+        Via::Auto if doctor::allows(Attempt::Binfmt) => Via::Binfmt,
+        Via::Auto if doctor::allows(Attempt::Notify) => Via::Notify,
+        Via::Auto => Via::Ptrace,
+        via => via,
     };
+    let by_kernel = via == Via::Binfmt;
     // An outer tree's count here, too, where this one says nothing else.
     let inherited = Inherited::read();
     interps.extend(inherited.interps.iter().cloned());
@@ -98,7 +125,7 @@ pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
             let (interps, inherited, given) = (&interps, &inherited, &rules);
             enter(&Table { interps, inherited, with_inherited_rules, given }).map(|()| None)
         }
-        false => follow(interps, rules.clone()),
+        false => follow(via, interps, rules.clone()),
     };
     match entered {
         Ok(None) => {}

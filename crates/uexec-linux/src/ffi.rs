@@ -12,6 +12,7 @@ use uexec_core::Errno;
 use crate::arch::{nr, syscall6};
 
 pub(crate) mod ia32;
+pub(crate) mod listener;
 pub(crate) mod pass_on;
 pub(crate) mod schedule;
 pub(crate) mod thread;

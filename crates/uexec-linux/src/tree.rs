@@ -17,6 +17,8 @@ mod call;
 mod event;
 #[allow(unsafe_code, reason = "has stopped threads make other system calls")]
 mod inject;
+#[allow(unsafe_code, reason = "makes the process that answers")]
+mod listen;
 mod pages;
 mod rights;
 mod serve;
@@ -30,9 +32,10 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 use uexec_core::Errno;
 
 pub use event::{Call, Ended, Event, Image, Usage, What};
+pub use listen::{Listener, listen};
 pub use pages::Given;
 pub use rights::{Rights, Standing, Taken};
-pub use serve::{Asked, Image as Loader, Served, Trouble, is_cloexec_of};
+pub use serve::{Asked, Image as Loader, Prepared, Served, Trouble, is_cloexec_of};
 pub use start::{Role, Watch, command, start};
 
 use crate::ffi::tracer::{self, Report, Resume, Whom};

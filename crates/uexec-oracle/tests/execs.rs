@@ -79,7 +79,7 @@ fn make_of_a_c_project() {
     }
     let folder = Folder::new("make");
     folder.file("Makefile", PROJECT);
-    for via in ["trace", "binfmt", "ptrace"] {
+    for via in ["trace", "binfmt", "notify", "ptrace"] {
         equal(via, 10, &folder.0, &["make", "-j3", "-s"]);
     }
 }
@@ -101,7 +101,7 @@ exec /bin/true
 fn configure_with_static_programs_and_scripts() {
     let folder = Folder::new("configure");
     folder.file("configure", CONFIGURE).file("config.sub", "#!/bin/sh -e\nexec /bin/echo x86_64\n");
-    for via in ["trace", "binfmt", "ptrace"] {
+    for via in ["trace", "binfmt", "notify", "ptrace"] {
         equal(via, 10, &folder.0, &["./configure"]);
     }
 }
@@ -201,7 +201,7 @@ fn cargo_and_go() {
         if !built.status.success() {
             return skip("a Go program", "it cannot be built here");
         }
-        for via in ["trace", "binfmt", "ptrace"] {
+        for via in ["trace", "binfmt", "notify", "ptrace"] {
             equal(via, 6, &folder.0, &["./p"]);
         }
     }

@@ -44,4 +44,6 @@ pub(crate) enum Attempt {
     Ptrace,
     /// A system call filter that reports to a tracer.
     Seccomp,
+    /// Being asked by one, by processes that are no children.
+    Notify,
 }

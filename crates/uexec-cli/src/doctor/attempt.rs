@@ -20,6 +20,7 @@ pub(crate) fn attempt(which: Attempt) -> u8 {
             core("execveat(AT_EXECVE_CHECK)", uexec_linux::attempt::execve_check())
         }
         Attempt::Ptrace => core("ptrace(PTRACE_TRACEME)", uexec_linux::attempt::trace_me()),
+        Attempt::Notify => core("asking a process aside", crate::tree::ask_aside()),
         Attempt::Seccomp => core("seccomp(2)", uexec_linux::attempt::filter_for_tracer()),
     };
     match done {

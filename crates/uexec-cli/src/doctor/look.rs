@@ -164,9 +164,16 @@ fn tracing(health: &mut Health) {
     );
     for (via, name, what) in [
         ("binfmt", "tree_binfmt", "a small tree can be served by the kernel (--via binfmt)"),
+        ("notify", "tree_notify", "a small tree can be served from aside (--via notify)"),
         ("ptrace", "tree_ptrace", "a small tree can be served by a tracer (--via ptrace)"),
     ] {
-        tried(health, name, what, trial::tree(via), || "what is said above".into());
+        let remedy = || match via {
+            "notify" => "Linux 5.19, tracing of processes that are not one's children \
+                         (kernel.yama.ptrace_scope=0, or CAP_SYS_PTRACE), and no other that answers"
+                .into(),
+            _ => "what is said above".into(),
+        };
+        tried(health, name, what, trial::tree(via), remedy);
     }
     if let Some(scope) = setting("kernel/yama/ptrace_scope").filter(|s| s != "0") {
         let seen = format!("kernel.yama.ptrace_scope is {scope}");

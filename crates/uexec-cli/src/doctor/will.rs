@@ -9,6 +9,14 @@ const TRACED: [&str; 3] = [
     "TracerPid, Seccomp and, unless root traces, NoNewPrivs show in /proc/PID/status",
 ];
 
+/// What one can tell whose execs are asked about.
+const ASKED: [&str; 4] = [
+    "a signal with a handler that comes within microseconds of an exec can make that fail (EINTR)",
+    "who is traced, by strace or gdb say, executes as by the kernel",
+    "set-user-ID files run without their privilege, unless root answers",
+    "Seccomp and, unless root answers, NoNewPrivs show in /proc/PID/status",
+];
+
 /// What follows for each of uexec's capabilities.
 pub(super) fn will(health: &Health) -> Vec<Will> {
     if health.findings.iter().any(|finding| finding.name == "proc") {
@@ -46,17 +54,15 @@ fn policy(health: &Health) -> Will {
 }
 
 fn tree(health: &Health) -> Will {
-    let how = match (health.has("tree_binfmt"), health.has("tree_ptrace")) {
-        (true, true) => "has the kernel start uexec's loader for every exec; --via ptrace traces",
-        (true, false) => {
-            "has the kernel start uexec's loader for every exec; there is no other way"
-        }
-        (false, true) => {
-            "traces, and steps in where uexec would load something else than the kernel"
-        }
-        (false, false) => return row("tree", None, "run --tree is not possible"),
-    };
     if health.has("tree_binfmt") {
+        let other = health.has("tree_notify") || health.has("tree_ptrace");
+        let how = match other {
+            true => {
+                "has the kernel start uexec's loader for every exec; --via notify and --via ptrace \
+                 step in from aside"
+            }
+            false => "has the kernel start uexec's loader for every exec; there is no other way",
+        };
         let but = &[
             "in a user namespace of its own: ids that are not the user's show as 65534, and \
              privilege reaches no further than it",
@@ -64,7 +70,16 @@ fn tree(health: &Health) -> Will {
         ];
         return Will { but, ..row("tree", Some("binfmt"), how) };
     }
-    Will { but: &TRACED, ..row("tree", Some("ptrace"), how) }
+    if health.has("tree_notify") {
+        let how = "is asked before each exec, and steps in where uexec would load something else \
+                   than the kernel";
+        return Will { but: &ASKED, ..row("tree", Some("notify"), how) };
+    }
+    if health.has("tree_ptrace") {
+        let how = "traces, and steps in where uexec would load something else than the kernel";
+        return Will { but: &TRACED, ..row("tree", Some("ptrace"), how) };
+    }
+    row("tree", None, "run --tree is not possible")
 }
 
 fn trace(health: &Health) -> Will {

@@ -31,13 +31,14 @@ fn what_programs_are_given() {
     for options in served() {
         for probe in PROBES {
             // Without privilege, this is the loader whom a tracer has put in place.
-            if crate::VIA == "ptrace" && !options.is_empty() && probe.contains("/exe") {
+            if crate::VIA != "binfmt" && !options.is_empty() && probe.contains("/exe") {
                 continue;
             }
             // A traced process, and one that has a filter, can tell.
             let probe = match crate::VIA {
-                "ptrace" => probe.replace("TracerPid|", "").replace("NoNewPrivs|Seccomp:", "_"),
-                _ => probe.to_owned(),
+                "binfmt" => probe.to_owned(),
+                "notify" => probe.replace("NoNewPrivs|Seccomp:", "_"),
+                _ => probe.replace("TracerPid|", "").replace("NoNewPrivs|Seccomp:", "_"),
             };
             let words: Vec<&str> = ["/bin/sh", "-c", &probe].into();
             let inside: Vec<&str> = options.iter().chain(&words).copied().collect();
@@ -50,7 +51,7 @@ fn what_programs_are_given() {
 
 /// Options with which a tree serves everybody.
 pub(crate) fn served() -> Vec<Vec<&'static str>> {
-    let pair = (crate::VIA == "ptrace").then(same_loader).flatten();
+    let pair = (crate::VIA != "binfmt").then(same_loader).flatten();
     let more = pair.map(|pair| vec!["--interp", pair.leak()]);
     [Some(vec![]), more].into_iter().flatten().collect()
 }

@@ -37,7 +37,7 @@ fn interpreters_are_called_as_by_the_kernel() {
     if !possible("names of interpreters") {
         return;
     }
-    if VIA == "ptrace" && !root() {
+    if VIA != "binfmt" && !root() {
         return skip(
             "names of interpreters",
             "a tracer's loader cannot give them to who is not root",
@@ -58,7 +58,7 @@ fn interpreters_are_called_as_by_the_kernel() {
             let argv0 = format!(" {} <{:.20}>", name.as_os_str().len(), name.to_str().unwrap());
             let exe = format!(", is a.shown, {},{argv0} {len} <", tells.display());
             // Only who has the capability gets his name from a tracer.
-            for tester in [true, VIA == "ptrace"] {
+            for tester in [true, VIA != "binfmt"] {
                 let mut command = command(true, ["--binfmt", &rule, "sh", "-c", &line]);
                 let said = output(if tester { &mut command } else { unprivileged(&mut command) });
                 assert!(said.contains(&exe), "{said} not {exe}");
@@ -88,7 +88,7 @@ fn inner_trees_inherit() {
     if !possible("inheriting") {
         return;
     }
-    if VIA == "ptrace" && !crate::possible_via("binfmt", "inheriting from a tracer") {
+    if VIA != "binfmt" && !crate::possible_via("binfmt", "inheriting from a tracer") {
         return;
     }
     let place = Place::new();

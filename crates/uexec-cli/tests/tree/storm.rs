@@ -18,7 +18,7 @@ fn kills_at_any_moment() {
     let place = Place::new();
     let storm = compile(&place, "storm", include_str!("storm.c"), &["-pthread"]);
     let count = std::env::var("UEXEC_STORM").unwrap_or_else(|_| KILLED.to_owned());
-    let pair = (crate::VIA == "ptrace").then(same_loader).flatten();
+    let pair = (crate::VIA != "binfmt").then(same_loader).flatten();
     let mut words: Vec<_> = pair.into_iter().flat_map(|pair| ["--interp".into(), pair]).collect();
     words.extend([storm.to_str().unwrap(), &count].map(str::to_owned));
     let done = run(&mut command(true, words));

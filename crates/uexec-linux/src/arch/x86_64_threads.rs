@@ -173,6 +173,12 @@ impl Regs {
         self.0[RIP] = self.0[RIP].wrapping_sub(2);
     }
 
+    /// Gives a system call this sixth argument.
+    pub(crate) fn set_sixth(&mut self, i386: bool, value: u64) {
+        // ebp; r9.
+        self.0[if i386 { 4 } else { 8 }] = value;
+    }
+
     /// Number and arguments of the system call that the thread is in, which may be one of the i386
     /// kind.
     pub(crate) const fn system_call(&self, i386: bool) -> (u64, [u64; 6]) {

@@ -19,6 +19,8 @@ pub(crate) enum Resume {
     Cont = 7,
     /// Likewise, or until it enters or leaves a system call.
     Syscall = 24,
+    /// For itself, no longer traced.
+    Detach = 17,
     /// It stays stopped, as a job does, and may be continued by others.
     Listen = 0x4208,
 }
@@ -76,6 +78,13 @@ pub(crate) struct CallInfo {
 }
 
 impl CallInfo {
+    /// A call that a filter has told of.
+    pub(crate) const fn of_filter(arch: u32, number: u32, args: [u64; 6]) -> CallInfo {
+        let [a, b, c, d, e, f] = args;
+        let words = [number as u64, a, b, c, d, e, f, 0];
+        CallInfo { op: 3, pad: [0; 3], arch, instruction: 0, stack: 0, words }
+    }
+
     /// Number and arguments of the call that is being entered, or that the filter has reported.
     pub(crate) fn entered(&self) -> Option<(u64, [u64; 6])> {
         let [number, a, b, c, d, e, f, _] = self.words;
@@ -128,7 +137,7 @@ pub(crate) enum Whom {
     LookNow,
     /// This one, whose report is taken.
     Take(i32),
-    /// Anybody, whose report is taken.
+    /// Anybody whom this very thread traces, and whose report is taken.
     TakeAny,
 }
 
@@ -139,11 +148,12 @@ pub(crate) fn wait(whom: Whom) -> Result<Option<Report>, Errno> {
     const EXITED_STOPPED_ALL: u64 = 4 | 2 | 0x4000_0000;
     const WNOWAIT: u64 = 0x0100_0000;
     const WNOHANG: u64 = 1;
+    const WNOTHREAD: u64 = 0x2000_0000;
     let (kind, id, more) = match whom {
         Whom::Look => (P_ALL, 0, WNOWAIT),
         Whom::LookNow => (P_ALL, 0, WNOWAIT | WNOHANG),
         Whom::Take(tid) => (P_PID, tid as u64, WNOHANG),
-        Whom::TakeAny => (P_ALL, 0, 0),
+        Whom::TakeAny => (P_ALL, 0, WNOTHREAD),
     };
     let mut info = [0i32; 32];
     let mut usage: Rusage = [0; 18];

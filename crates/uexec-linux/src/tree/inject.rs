@@ -38,6 +38,21 @@ impl Place {
         Ok(Place { tid, regs, i386, kind: if i386 { 0 } else { number & X32 } })
     }
 
+    /// Has it and all others bear a mark in the place of a sixth argument, which is returned.
+    pub(super) fn mark(&mut self, mark: u64) -> u64 {
+        let (_, [.., sixth]) = self.regs.system_call(self.i386);
+        self.regs.set_sixth(self.i386, mark);
+        sixth
+    }
+
+    /// The sixth argument as it was, after the thread's own call has failed.
+    pub(super) fn unmark(&self, sixth: u64) -> Result<(), Errno> {
+        let mut regs = thread::registers(self.tid)?;
+        regs.set_sixth(self.i386, sixth);
+        // SAFETY: what the thread itself had there.
+        unsafe { thread::set_registers(self.tid, &regs) }
+    }
+
     /// Whether it is a call of a 64-bit program.
     pub(super) const fn is_native(&self) -> bool {
         !self.i386 && self.kind == 0

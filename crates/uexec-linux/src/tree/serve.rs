@@ -15,7 +15,7 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;
 
-use rustix::fd::{AsRawFd, BorrowedFd};
+use rustix::fd::AsRawFd;
 use rustix::fs::{Mode, OFlags, Stat};
 use uexec_core::{Errno, flags};
 
@@ -24,7 +24,7 @@ use super::call::RawCall;
 use super::inject::{Name, Place};
 use super::{OPTIONS, SIGTRAP, Tracer};
 use crate::ffi::thread;
-use crate::ffi::tracer::{self, Report, Resume, Whom};
+use crate::ffi::tracer::{self, CallInfo, Report, Resume, Whom};
 use crate::procfs::{Text, read_file};
 use crate::spawn;
 
@@ -82,6 +82,8 @@ pub struct Image<'a> {
 /// What a thread has been made to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
+    /// Come to its call again, where its tracer is told of it.
+    Again,
     /// Execute the file by its path in `/proc`.
     Path,
     /// Have a descriptor of the tracer.
@@ -110,6 +112,8 @@ struct Serving {
     raw: RawCall,
     /// Its signal mask, if that was changed.
     mask: Option<u64>,
+    /// Its call's sixth argument, if that was changed.
+    sixth: Option<u64>,
     served: Served,
     stage: Stage,
     /// The loader, and the tracer; -1 where there is none.
@@ -117,19 +121,34 @@ struct Serving {
     pidfd: i32,
 }
 
-struct Server<'a> {
-    loader: &'a Loader<'a>,
+/// An exec that is to be served, of a thread that is about to stop for its tracer.
+#[derive(Debug)]
+pub(super) struct Coming {
+    pub(super) info: CallInfo,
+    pub(super) raw: RawCall,
+    pub(super) empty: u64,
+    pub(super) served: Served,
+    /// The sixth argument by which the filter knows that its tracer is to be told.
+    pub(super) mark: u32,
+}
+
+pub(super) struct Server<'a> {
+    loader: &'a Prepared<'a>,
     decide: &'a mut dyn FnMut(&Asked) -> Option<Served>,
     tell: &'a mut dyn FnMut(&Trouble),
     /// Whether descriptors can be taken from the tracer.
     can_take: bool,
     under_way: BTreeMap<i32, Serving>,
+    coming: BTreeMap<i32, Coming>,
+    /// How a thread goes on that has nothing more to do for us.
+    done: Resume,
 }
 
 /// The loader as it is handed over.
-struct Loader<'a> {
+#[derive(Debug)]
+pub struct Prepared<'a> {
     image: Image<'a>,
-    file: BorrowedFd<'a>,
+    file: spawn::Loader,
     stat: Stat,
     tracer: i32,
     /// Its path, and how it gets to a thread.
@@ -151,35 +170,47 @@ impl Tracer {
         decide: &mut dyn FnMut(&Asked) -> Option<Served>,
         tell: &mut dyn FnMut(&Trouble),
     ) -> Result<(), Errno> {
-        const CLOEXEC: u64 = 1;
-        const EXEC: u64 = 0x10;
-        use rustix::fs::{MemfdFlags, memfd_create};
-        // Before Linux 6.3 memory files are executable without being asked to.
-        let both = MemfdFlags::CLOEXEC | MemfdFlags::EXEC;
-        let file_flags = memfd_create(c"", both).map_or(CLOEXEC, |_| CLOEXEC | EXEC);
-        let made = spawn::Loader::new(image.bytes)?;
-        let file = made.as_fd();
-        let stat = rustix::fs::fstat(file).map_err(crate::ffi::errno)?;
-        let behind = Behind::new(file.as_raw_fd());
-        let loader = Loader { image, file, stat, tracer: thread::getpid(), behind, file_flags };
-        let under_way = BTreeMap::new();
-        let mut server = Server { loader: &loader, decide, tell, can_take: true, under_way };
+        Server::new(&Prepared::new(image)?, decide, tell, Resume::Cont).serve()
+    }
+}
+
+impl<'a> Server<'a> {
+    pub(super) fn new(
+        loader: &'a Prepared<'a>,
+        decide: &'a mut dyn FnMut(&Asked) -> Option<Served>,
+        tell: &'a mut dyn FnMut(&Trouble),
+        done: Resume,
+    ) -> Server<'a> {
+        let (under_way, coming) = (BTreeMap::new(), BTreeMap::new());
+        Server { loader, decide, tell, can_take: true, under_way, coming, done }
+    }
+
+    pub(super) fn decide(&mut self, asked: &Asked) -> Option<Served> {
+        (self.decide)(asked)
+    }
+
+    /// Until nobody is left whom this thread traces.
+    pub(super) fn serve(&mut self) -> Result<(), Errno> {
         loop {
             match tracer::wait(Whom::TakeAny) {
-                Ok(Some(report)) => server.take(&report),
+                Ok(Some(report)) => self.take(&report),
                 Ok(None) => {}
                 Err(Errno::ECHILD) => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
     }
-}
 
-impl Server<'_> {
+    /// One more is about to stop.
+    pub(super) fn expect(&mut self, tid: i32, coming: Coming) {
+        self.coming.insert(tid, coming);
+    }
+
     fn take(&mut self, report: &Report) {
         let tid = report.tid;
         if (1..=3).contains(&report.code) {
             self.under_way.remove(&tid);
+            self.coming.remove(&tid);
             return;
         }
         let event = report.status >> 8;
@@ -190,7 +221,7 @@ impl Server<'_> {
             Err(errno) => {
                 // It may be anywhere between its call and the loader's beginning.
                 let halfway = self.under_way.remove(&tid).is_some() || event == EXEC;
-                let killed = halfway || tracer::resume(tid, Resume::Cont, 0).is_err();
+                let killed = halfway || tracer::resume(tid, self.done, 0).is_err();
                 (self.tell)(&Trouble { tid, errno, killed });
                 if killed {
                     tracer::kill(tid);
@@ -209,9 +240,13 @@ impl Server<'_> {
             SECCOMP => (self.entered(tid)?, 0),
             EXEC => {
                 self.executed(tid)?;
-                (Resume::Cont, 0)
+                (self.done, 0)
             }
             STOP if JOB.contains(&signal) => (Resume::Listen, 0),
+            STOP => {
+                self.came(tid)?;
+                (self.way_on(tid), 0)
+            }
             0 if signal == SIGTRAP | 0x80 => (self.at_call(tid)?, 0),
             0 => (self.way_on(tid), signal),
             _ => (self.way_on(tid), 0),
@@ -221,9 +256,25 @@ impl Server<'_> {
     /// A thread that makes a call for us stops when that is over.
     fn way_on(&self, tid: i32) -> Resume {
         match self.under_way.get(&tid).map(|s| s.stage) {
-            None | Some(Stage::Exec | Stage::Own) => Resume::Cont,
+            None => self.done,
+            Some(Stage::Again | Stage::Exec | Stage::Own) => Resume::Cont,
             Some(_) => Resume::Syscall,
         }
+    }
+
+    /// A thread has stopped, its call not made: it makes it again, and nothing before.
+    fn came(&mut self, tid: i32) -> Result<(), Errno> {
+        let Some(Coming { info, raw, empty, served, mark }) = self.coming.remove(&tid) else {
+            return Ok(());
+        };
+        let mut place = Place::new(tid, &info)?;
+        let mask = Some(tracer::signal_mask_of(tid)?);
+        let sixth = Some(place.mark(mark.into()));
+        let serving = Serving::new(place, raw, empty, served, mask, sixth);
+        tracer::set_signal_mask_of(tid, u64::MAX)?;
+        place.back()?;
+        self.under_way.insert(tid, serving);
+        Ok(())
     }
 
     /// A thread is about to execute something.
@@ -231,22 +282,25 @@ impl Server<'_> {
         match self.under_way.get(&tid).map(|s| s.stage) {
             // What it was made to.
             Some(Stage::Exec) => return Ok(Resume::Syscall),
-            Some(_) => {
-                self.under_way.remove(&tid);
-                return Ok(Resume::Cont);
+            Some(Stage::Again) => {
+                let again = self.under_way.remove(&tid);
+                return again.map_or(Ok(self.done), |serving| self.begin(tid, serving));
             }
+            Some(_) => return self.own(tid),
             None => {}
         }
         let info = tracer::call_info(tid)?;
         let Some(raw) = RawCall::of(&info) else { return Ok(Resume::Cont) };
         let Some((path, empty)) = raw.path(tid) else { return Ok(Resume::Cont) };
         let asked = Asked { tid, dir: raw.dir, flags: raw.flags, path };
-        let Some(served) = (self.decide)(&asked) else { return Ok(Resume::Cont) };
+        let Some(served) = self.decide(&asked) else { return Ok(Resume::Cont) };
         let place = Place::new(tid, &info)?;
-        let path = self.path_for(tid, &place, &served);
-        let stage = if path.is_some() { Stage::Path } else { Stage::Pidfd };
-        let mut serving =
-            Serving { place, empty, raw, mask: None, served, stage, file: -1, pidfd: -1 };
+        self.begin(tid, Serving::new(place, raw, empty, served, None, None))
+    }
+
+    fn begin(&mut self, tid: i32, mut serving: Serving) -> Result<Resume, Errno> {
+        let path = self.path_for(tid, &serving.place, &serving.served);
+        serving.stage = if path.is_some() { Stage::Path } else { Stage::Pidfd };
         if let Err(errno) = serving.begin(tid, path, self.loader, self.can_take) {
             let _ = serving.unmask(tid);
             let _ = tracer::set_options(tid, OPTIONS & !EXEC_OPTION);
@@ -267,9 +321,14 @@ impl Server<'_> {
     /// A thread is at the beginning or the end of a call that it was made to make.
     fn at_call(&mut self, tid: i32) -> Result<Resume, Errno> {
         let info = tracer::call_info(tid)?;
-        let Some(serving) = self.under_way.get_mut(&tid) else { return Ok(Resume::Cont) };
+        let Some(serving) = self.under_way.get_mut(&tid) else { return Ok(self.done) };
         if info.enters() {
             return Ok(Resume::Syscall);
+        }
+        if serving.stage == Stage::Own {
+            let serving = self.under_way.remove(&tid);
+            serving.and_then(|s| Some(s.place.unmark(s.sixth?))).transpose()?;
+            return Ok(self.done);
         }
         let result = info.left().unwrap_or(-1);
         // Not only this one is forbidden to.
@@ -284,10 +343,20 @@ impl Server<'_> {
         Ok(self.way_on(tid))
     }
 
+    /// A thread's own call begins. That has no mark any more when it fails.
+    fn own(&mut self, tid: i32) -> Result<Resume, Errno> {
+        if let Some(serving) = self.under_way.get(&tid).filter(|s| s.sixth.is_some()) {
+            serving.unmask(tid)?;
+            return Ok(Resume::Syscall);
+        }
+        self.under_way.remove(&tid);
+        Ok(self.done)
+    }
+
     /// The loader has taken a thread's process.
     fn executed(&mut self, tid: i32) -> Result<(), Errno> {
         let former = tracer::event_message(tid)? as i32;
-        if let Some(serving) = self.under_way.remove(&former) {
+        if let Some(serving) = self.under_way.remove(&former).filter(|s| s.stage != Stage::Own) {
             tracer::write_memory(tid, self.loader.image.told_at, &serving.served.told)?;
             serving.unmask(tid)?;
         }
@@ -298,12 +367,24 @@ impl Server<'_> {
 }
 
 impl Serving {
+    const fn new(
+        place: Place,
+        raw: RawCall,
+        empty: u64,
+        served: Served,
+        mask: Option<u64>,
+        sixth: Option<u64>,
+    ) -> Serving {
+        let stage = Stage::Again;
+        Serving { place, empty, raw, mask, sixth, served, stage, file: -1, pidfd: -1 }
+    }
+
     /// Another call than the thread's own; where that fails it is still that.
     fn begin(
         &mut self,
         tid: i32,
         path: Option<u64>,
-        loader: &Loader<'_>,
+        loader: &Prepared<'_>,
         can_take: bool,
     ) -> Result<(), Errno> {
         tracer::set_options(tid, OPTIONS | EXEC_OPTION)?;
@@ -318,11 +399,13 @@ impl Serving {
     fn first(
         &mut self,
         tid: i32,
-        loader: &Loader<'_>,
+        loader: &Prepared<'_>,
         can_take: bool,
     ) -> Result<(Name, [u64; 5]), Errno> {
-        self.mask = Some(tracer::signal_mask_of(tid)?);
-        tracer::set_signal_mask_of(tid, u64::MAX)?;
+        if self.mask.is_none() {
+            self.mask = Some(tracer::signal_mask_of(tid)?);
+            tracer::set_signal_mask_of(tid, u64::MAX)?;
+        }
         Ok(match can_take {
             true => {
                 self.stage = Stage::Pidfd;
@@ -340,13 +423,13 @@ impl Serving {
     }
 
     /// The next step, after one is done.
-    fn left(&mut self, tid: i32, result: i64, loader: &Loader<'_>) -> Result<(), Errno> {
+    fn left(&mut self, tid: i32, result: i64, loader: &Prepared<'_>) -> Result<(), Errno> {
         match self.stage {
             Stage::Pidfd | Stage::Take if result < 0 => self.make_file(loader),
             Stage::Pidfd => {
                 self.pidfd = result as i32;
                 self.stage = Stage::Take;
-                let args = [result as u64, loader.file.as_raw_fd() as u64, 0, 0, 0];
+                let args = [result as u64, loader.file.as_fd().as_raw_fd() as u64, 0, 0, 0];
                 self.place.then(Name::PidfdGetfd, args)
             }
             Stage::Take => {
@@ -371,11 +454,11 @@ impl Serving {
                 None => self.close(tid),
             },
             Stage::Keep | Stage::Unkeep | Stage::Close | Stage::Path => self.close(tid),
-            Stage::Own => self.give_up(tid),
+            Stage::Again | Stage::Own => self.give_up(tid),
         }
     }
 
-    fn make_file(&mut self, loader: &Loader<'_>) -> Result<(), Errno> {
+    fn make_file(&mut self, loader: &Prepared<'_>) -> Result<(), Errno> {
         self.stage = Stage::File;
         self.place.then(Name::MemfdCreate, [self.empty, loader.file_flags, 0, 0, 0])
     }
@@ -420,13 +503,29 @@ impl Serving {
     /// The exec is the kernel's after all.
     fn give_up(&mut self, tid: i32) -> Result<(), Errno> {
         self.stage = Stage::Own;
-        self.unmask(tid)?;
+        // With a mark, it has to come back before a signal does.
+        if self.sixth.is_none() {
+            self.unmask(tid)?;
+        }
         tracer::set_options(tid, OPTIONS & !EXEC_OPTION)?;
         self.place.back()
     }
 }
 
-impl Loader<'_> {
+impl<'a> Prepared<'a> {
+    pub(super) fn new(image: Image<'a>) -> Result<Prepared<'a>, Errno> {
+        const CLOEXEC: u64 = 1;
+        const EXEC: u64 = 0x10;
+        use rustix::fs::{MemfdFlags, memfd_create};
+        // Before Linux 6.3 memory files are executable without being asked to.
+        let both = MemfdFlags::CLOEXEC | MemfdFlags::EXEC;
+        let file_flags = memfd_create(c"", both).map_or(CLOEXEC, |_| CLOEXEC | EXEC);
+        let file = spawn::Loader::new(image.bytes)?;
+        let stat = rustix::fs::fstat(file.as_fd()).map_err(crate::ffi::errno)?;
+        let behind = Behind::new(file.as_fd().as_raw_fd());
+        Ok(Prepared { image, file, stat, tracer: thread::getpid(), behind, file_flags })
+    }
+
     /// Whether a thread's descriptor is the loader.
     fn is(&self, tid: i32, fd: i32) -> bool {
         rustix::fs::stat(format!("/proc/{tid}/fd/{fd}"))

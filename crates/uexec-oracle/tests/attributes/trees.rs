@@ -50,11 +50,12 @@ struct Way {
     impossible: &'static [(&'static str, &'static str)],
 }
 
-const BY_TRACER: &[Differs] = &[
-    (&["status.TracerPid"], "a tracer is one"),
+const BY_TRACER: &[Differs] = &[(&["status.TracerPid"], "a tracer is one")];
+
+const BY_FILTER: &[Differs] = &[
     (
         &["status.Seccomp", "status.Seccomp_filters", "prctl.seccomp"],
-        "the tracer hears of execs by a filter of system calls",
+        "who serves hears of execs by a filter of system calls",
     ),
     (
         &["status.NoNewPrivs", "prctl.no_new_privs"],
@@ -231,9 +232,14 @@ fn in_trees() {
     ];
     let ways = [
         (way("binfmt", &by("binfmt"), &[BY_NAMESPACE], LOCKED), false),
-        (way("ptrace", &by("ptrace"), &[BY_TRACER], &[]), false),
-        (way("ptrace, served", &ruled_by("ptrace"), &[BY_TRACER, BY_RULE], UNSERVED), true),
-        (way("trace", &["trace", "-o", "/dev/null"], &[BY_TRACER], &[]), false),
+        (way("notify", &by("notify"), &[BY_FILTER], &[]), false),
+        (way("notify, served", &ruled_by("notify"), &[BY_FILTER, BY_RULE], UNSERVED), true),
+        (way("ptrace", &by("ptrace"), &[BY_FILTER, BY_TRACER], &[]), false),
+        (
+            way("ptrace, served", &ruled_by("ptrace"), &[BY_FILTER, BY_TRACER, BY_RULE], UNSERVED),
+            true,
+        ),
+        (way("trace", &["trace", "-o", "/dev/null"], &[BY_FILTER, BY_TRACER], &[]), false),
     ];
     let users = if root() { vec![0, NOBODY] } else { vec![0] };
     let mut all = Vec::new();

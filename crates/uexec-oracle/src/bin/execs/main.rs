@@ -63,6 +63,8 @@ enum Via {
     Trace,
     /// `uexec run --tree --via binfmt`, compared with runs without
     Binfmt,
+    /// `uexec run --tree --via notify`, likewise
+    Notify,
     /// `uexec run --tree --via ptrace`, likewise
     Ptrace,
 }
@@ -141,8 +143,12 @@ fn check(args: &Args) -> io::Result<bool> {
             .into_iter()
             .chain([trace.as_os_str()])
             .collect(),
-        Via::Binfmt | Via::Ptrace => {
-            let way = if args.via == Via::Binfmt { "binfmt" } else { "ptrace" };
+        Via::Binfmt | Via::Notify | Via::Ptrace => {
+            let way = match args.via {
+                Via::Binfmt => "binfmt",
+                Via::Notify => "notify",
+                _ => "ptrace",
+            };
             ["run", "--tree", "--via", way].map(OsStr::new).into_iter().chain(interp).collect()
         }
     };

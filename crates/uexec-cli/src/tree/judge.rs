@@ -1,19 +1,17 @@
-//! A tree served by a tracer: of each exec it is planned, from aside, whether uexec would load
-//! something other than the kernel does. Only then the loader is put in its place, and decides again,
-//! for certain, in the process itself. Changes nothing of the tracees by itself.
+//! Of each exec of a tree it is planned, from aside, whether uexec would load something other than the
+//! kernel does. Only then the loader is put in its place, and decides again, for certain, in the
+//! process itself. Changes nothing of any process but this.
 
 use std::collections::BTreeMap;
 
-use rustix::fs::{Mode, OFlags};
 use uexec_core::binfmt::misc::Misc;
 use uexec_core::world::{At, Role, World};
 use uexec_core::{ALL_FORMATS, Exec, Plan, Privileges, flags, plan};
-use uexec_linux::tree::{Asked, Loader, Rights, Served, Standing, Tracer, Trouble, is_cloexec_of};
+use uexec_linux::tree::{Asked, Loader, Rights, Served, Standing, is_cloexec_of};
 use uexec_linux::{Host, Known};
 use uexec_loader::config::{Call, Config};
 
 use super::aside::{dir_of, exec_of, identity, stays};
-use crate::OWN_FAILURE;
 use crate::binfmt::table;
 use crate::run::Interps;
 
@@ -47,6 +45,11 @@ impl Wishes {
         Some(Wishes { interps, rules, image: uexec_loader::image(&told)?, call_at })
     }
 
+    /// The loader.
+    pub(super) fn loader(&self) -> Loader<'_> {
+        Loader { bytes: &self.image, told_at: self.call_at }
+    }
+
     /// Whether uexec's plan is not what the kernel would do.
     ///
     /// Files that may grant something are not for a loader: it could not.
@@ -62,34 +65,9 @@ impl Wishes {
     }
 }
 
-/// Serves until all have ended.
-pub(super) fn serve(tracer: Tracer, wishes: Wishes) -> u8 {
-    // Nobody waits for the end of what is written there.
-    if let Ok(null) = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty()) {
-        let _ = rustix::stdio::dup2_stderr(null);
-    }
-    let image = wishes.image.clone();
-    let loader = Loader { bytes: &image, told_at: wishes.call_at };
-    let Some(mut judge) = Judge::new(wishes) else { return OWN_FAILURE };
-    match tracer.serve(loader, &mut |asked| judge.judge(asked), &mut tell) {
-        Ok(()) => 0,
-        Err(_) => OWN_FAILURE,
-    }
-}
-
-/// Says so where the process itself would.
-fn tell(Trouble { tid, errno, killed }: &Trouble) {
-    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let place = format!("/proc/{tid}/fd/2");
-    if let Ok(there) = rustix::fs::open(place, flags | OFlags::CLOEXEC, Mode::empty()) {
-        let becomes = if *killed { "is lost, and killed" } else { "executes as by the kernel" };
-        let line = format!("uexec: run --tree: process {tid} {becomes}: {errno}\n");
-        let _ = rustix::io::write(there, line.as_bytes());
-    }
-}
-
-struct Judge {
-    wishes: Wishes,
+/// Decides about one exec after the other.
+pub(super) struct Judge<'a> {
+    wishes: &'a Wishes,
     host: Host,
     /// This process's root directory, and `/proc`.
     root: Option<(u64, u64)>,
@@ -109,8 +87,8 @@ type Version = [u64; 6];
 const MOST: usize = 10_000;
 const MOST_RIGHTS: usize = 100;
 
-impl Judge {
-    fn new(wishes: Wishes) -> Option<Judge> {
+impl<'a> Judge<'a> {
+    pub(super) fn new(wishes: &'a Wishes) -> Option<Judge<'a>> {
         let mut host = Host::new();
         host.facts_mut().mmap_base = None;
         host.by_modes();
@@ -131,7 +109,7 @@ impl Judge {
     /// Whether the loader takes the place of an exec.
     ///
     /// Where the kernel itself would fail it does not: that is told by the call then, to who goes on.
-    fn judge(&mut self, asked: &Asked) -> Option<Served> {
+    pub(super) fn judge(&mut self, asked: &Asked) -> Option<Served> {
         if asked.flags & !(flags::AT_EMPTY_PATH | flags::AT_SYMLINK_NOFOLLOW) != 0 {
             return None;
         }

@@ -1,0 +1,62 @@
+//! What the process aside does: it serves a tree, as its tracer or as who answers for it. Decides
+//! nothing.
+
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{Mode, OFlags};
+use uexec_linux::tree::{Asked, Listener, Served, Tracer, Trouble};
+
+use super::judge::{Judge, Wishes};
+use crate::OWN_FAILURE;
+
+/// Threads that answer: others go on while one waits for a file system, or leads a thread.
+const THREADS: usize = 3;
+
+/// Traces until all have ended.
+pub(super) fn trace(tracer: Tracer, wishes: Wishes) -> u8 {
+    be_quiet();
+    let Some(mut judge) = Judge::new(&wishes) else { return OWN_FAILURE };
+    match tracer.serve(wishes.loader(), &mut |asked| judge.judge(asked), &mut tell) {
+        Ok(()) => 0,
+        Err(_) => OWN_FAILURE,
+    }
+}
+
+/// Answers until all have ended.
+pub(super) fn answer(listener: &Listener, wishes: &Wishes) -> u8 {
+    be_quiet();
+    let Some(judge) = Judge::new(wishes) else { return OWN_FAILURE };
+    let judge = Mutex::new(judge);
+    let decide = |asked: &Asked| -> Option<Served> {
+        judge.lock().unwrap_or_else(PoisonError::into_inner).judge(asked)
+    };
+    let Ok(loader) = listener.prepare(wishes.loader()) else { return OWN_FAILURE };
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                let _ = listener.serve(&loader, &mut |asked| decide(asked), &mut tell);
+            });
+        }
+        listener.wait();
+        // They wait for ever.
+        std::process::exit(0)
+    })
+}
+
+/// Nobody waits for the end of what is written to standard error.
+fn be_quiet() {
+    if let Ok(null) = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty()) {
+        let _ = rustix::stdio::dup2_stderr(null);
+    }
+}
+
+/// Says so where the process itself would.
+fn tell(Trouble { tid, errno, killed }: &Trouble) {
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let place = format!("/proc/{tid}/fd/2");
+    if let Ok(there) = rustix::fs::open(place, flags | OFlags::CLOEXEC, Mode::empty()) {
+        let becomes = if *killed { "is lost, and killed" } else { "executes as by the kernel" };
+        let line = format!("uexec: run --tree: process {tid} {becomes}: {errno}\n");
+        let _ = rustix::io::write(there, line.as_bytes());
+    }
+}
