@@ -33,7 +33,7 @@ use uexec_core::Errno;
 pub use event::{Call, Ended, Event, Image, Usage, What};
 pub use listen::{Listener, listen};
 pub use pages::Given;
-pub use rights::{Rights, Standing, Taken};
+pub use rights::{Rights, Standing, Taken, UserSpace, user_space};
 pub use serve::{Asked, Image as Loader, Prepared, Served, Trouble, is_cloexec_of};
 pub use start::{Role, Watch, command, start};
 

@@ -42,7 +42,7 @@ pub unsafe fn listen() -> Result<Role<Listener>, Errno> {
     let root = thread::getpid();
     let mut mark = [0; 4];
     rustix::rand::getrandom(&mut mark, rustix::rand::GetRandomFlags::empty()).map_err(errno)?;
-    let mark = u32::from_ne_bytes(mark);
+    let mark = u32::from_ne_bytes(mark) & !1;
     // SAFETY: one thread, by the caller's promise.
     let line = match unsafe { apart(root == 1) }? {
         Half::Aside(line) => return Ok(Role::Tracer(answering(root, mark, line))),

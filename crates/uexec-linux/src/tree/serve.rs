@@ -57,6 +57,8 @@ pub struct Served {
     pub keep: Option<i32>,
     /// The thread has the tracer's root directory, in the same mount namespace.
     pub same_root: bool,
+    /// Signals that it ignores.
+    pub ignores: u64,
 }
 
 /// Something has gone wrong with a thread, whose exec is the kernel's therefore.
@@ -84,6 +86,8 @@ pub struct Image<'a> {
 enum Stage {
     /// Come to its call again, where its tracer is told of it.
     Again,
+    /// Execute the file by its path in `/proc`, and stop after that with a signal.
+    Straight,
     /// Execute the file by its path in `/proc`.
     Path,
     /// Have a descriptor of the tracer.
@@ -128,9 +132,13 @@ pub(super) struct Coming {
     pub(super) raw: RawCall,
     pub(super) empty: u64,
     pub(super) served: Served,
-    /// The sixth argument by which the filter knows that its tracer is to be told.
+    /// The sixth argument by which the filter knows that its tracer is to be told; with the next
+    /// number nobody is.
     pub(super) mark: u32,
 }
+
+/// `SIGTRAP`.
+const TRAP: u64 = 1 << (SIGTRAP - 1);
 
 pub(super) struct Server<'a> {
     loader: &'a Prepared<'a>,
@@ -248,6 +256,7 @@ impl<'a> Server<'a> {
                 (self.way_on(tid), 0)
             }
             0 if signal == SIGTRAP | 0x80 => (self.at_call(tid)?, 0),
+            0 if signal == SIGTRAP && self.goes_straight(tid) => (self.at_call(tid)?, 0),
             0 => (self.way_on(tid), signal),
             _ => (self.way_on(tid), 0),
         })
@@ -258,21 +267,39 @@ impl<'a> Server<'a> {
         match self.under_way.get(&tid).map(|s| s.stage) {
             None => self.done,
             Some(Stage::Again | Stage::Exec | Stage::Own) => Resume::Cont,
+            Some(Stage::Straight) => Resume::Step,
             Some(_) => Resume::Syscall,
         }
     }
 
-    /// A thread has stopped, its call not made: it makes it again, and nothing before.
+    /// Its only call is the loader's exec.
+    fn goes_straight(&self, tid: i32) -> bool {
+        self.under_way.get(&tid).is_some_and(|s| s.stage == Stage::Straight)
+    }
+
+    /// A thread has stopped, its call not made. It executes the loader at once, or makes its call
+    /// again, and nothing before.
     fn came(&mut self, tid: i32) -> Result<(), Errno> {
         let Some(Coming { info, raw, empty, served, mark }) = self.coming.remove(&tid) else {
             return Ok(());
         };
         let mut place = Place::new(tid, &info)?;
-        let mask = Some(tracer::signal_mask_of(tid)?);
-        let sixth = Some(place.mark(mark.into()));
-        let serving = Serving::new(place, raw, empty, served, mask, sixth);
-        tracer::set_signal_mask_of(tid, u64::MAX)?;
-        place.back()?;
+        let mask = tracer::signal_mask_of(tid)?;
+        let sixth = place.mark(mark.into());
+        // A signal that is forced on who blocks or ignores it would be neither, afterwards.
+        let straight = (mask | served.ignores) & TRAP == 0;
+        let path =
+            Some(()).filter(|()| straight).and_then(|()| self.path_for(tid, &place, &served));
+        let mut serving = Serving::new(place, raw, empty, served, Some(mask), Some(sixth));
+        tracer::set_signal_mask_of(tid, if path.is_some() { !TRAP } else { u64::MAX })?;
+        match path {
+            Some(path) => {
+                serving.stage = Stage::Straight;
+                place.mark(u64::from(mark) + 1);
+                place.then(Name::Execveat, serving.by(path))?;
+            }
+            None => place.back()?,
+        }
         self.under_way.insert(tid, serving);
         Ok(())
     }
@@ -333,7 +360,7 @@ impl<'a> Server<'a> {
         let result = info.left().unwrap_or(-1);
         // Not only this one is forbidden to.
         self.can_take &= result >= 0 || !matches!(serving.stage, Stage::Pidfd | Stage::Take);
-        if serving.stage == Stage::Path {
+        if matches!(serving.stage, Stage::Path | Stage::Straight) {
             // It may not look there, or has no room for the loader.
             let (name, args) = serving.first(tid, self.loader, self.can_take)?;
             serving.place.then(name, args)?;
@@ -389,10 +416,15 @@ impl Serving {
     ) -> Result<(), Errno> {
         tracer::set_options(tid, OPTIONS | EXEC_OPTION)?;
         let (name, args) = match path {
-            Some(path) => (Name::Execveat, [AT_FDCWD, path, self.raw.argv, self.raw.envp, 0]),
+            Some(path) => (Name::Execveat, self.by(path)),
             None => self.first(tid, loader, can_take)?,
         };
         self.place.instead(name, args)
+    }
+
+    /// Arguments of the loader's exec by its path.
+    const fn by(&self, path: u64) -> [u64; 5] {
+        [AT_FDCWD, path, self.raw.argv, self.raw.envp, 0]
     }
 
     /// The first of several calls: signals wait from here on.
@@ -404,8 +436,8 @@ impl Serving {
     ) -> Result<(Name, [u64; 5]), Errno> {
         if self.mask.is_none() {
             self.mask = Some(tracer::signal_mask_of(tid)?);
-            tracer::set_signal_mask_of(tid, u64::MAX)?;
         }
+        tracer::set_signal_mask_of(tid, u64::MAX)?;
         Ok(match can_take {
             true => {
                 self.stage = Stage::Pidfd;
@@ -453,7 +485,9 @@ impl Serving {
                 Some(fd) => self.flag(Stage::Unkeep, fd, FD_CLOEXEC),
                 None => self.close(tid),
             },
-            Stage::Keep | Stage::Unkeep | Stage::Close | Stage::Path => self.close(tid),
+            Stage::Keep | Stage::Unkeep | Stage::Close | Stage::Path | Stage::Straight => {
+                self.close(tid)
+            }
             Stage::Again | Stage::Own => self.give_up(tid),
         }
     }
