@@ -15,6 +15,7 @@
 mod behind;
 mod call;
 mod event;
+mod handed;
 #[allow(unsafe_code, reason = "has stopped threads make other system calls")]
 mod inject;
 #[allow(unsafe_code, reason = "makes the process that answers")]
@@ -24,6 +25,7 @@ mod rights;
 mod serve;
 #[allow(unsafe_code, reason = "makes the tracer's process, and starts the command")]
 mod start;
+mod steps;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
@@ -31,10 +33,11 @@ use rustix::time::{ClockId, clock_gettime};
 use uexec_core::Errno;
 
 pub use event::{Call, Ended, Event, Image, Usage, What};
+pub use handed::{Image as Loader, Prepared};
 pub use listen::{Listener, listen};
 pub use pages::Given;
 pub use rights::{Rights, Standing, Taken, UserSpace, user_space};
-pub use serve::{Asked, Image as Loader, Prepared, Served, Trouble, is_cloexec_of};
+pub use serve::{Asked, Served, Trouble, is_cloexec_of};
 pub use start::{Role, Watch, command, start};
 
 use crate::ffi::tracer::{self, Report, Resume, Whom};

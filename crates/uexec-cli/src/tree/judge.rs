@@ -119,10 +119,6 @@ impl<'a> Judge<'a> {
         if asked.flags & !(flags::AT_EMPTY_PATH | flags::AT_SYMLINK_NOFOLLOW) != 0 {
             return None;
         }
-        // With another mounted over it, nobody has his number there.
-        if identity("/proc") != self.proc {
-            return None;
-        }
         let tid = asked.tid;
         let same_root = identity(&format!("/proc/{tid}/root")) == self.root;
         let serves = self.serves(asked, same_root);
@@ -147,6 +143,10 @@ impl<'a> Judge<'a> {
         }
         let known = self.known(0, &view);
         if known == Some(false) {
+            return None;
+        }
+        // With another mounted over it, nobody has his number there.
+        if identity("/proc") != self.proc {
             return None;
         }
         // Where the thread is, as relative names count from there, also those of interpreters.

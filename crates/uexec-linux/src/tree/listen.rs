@@ -13,7 +13,8 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use uexec_core::Errno;
 
 use super::call::RawCall;
-use super::serve::{Asked, Coming, Image, Prepared, Served, Server, Trouble};
+use super::handed::{Image, Prepared};
+use super::serve::{Asked, Coming, Served, Server, Trouble};
 use super::start::{ALLOW, Half, Line, Told, apart, program, settle, unprivileged};
 use super::{OPTIONS, Role};
 use crate::ffi::listener::{self, Answer, Notice};
