@@ -27,9 +27,10 @@ mod serve;
 mod start;
 mod steps;
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::thread::nanosleep;
+use rustix::time::{ClockId, Timespec, clock_gettime};
 use uexec_core::Errno;
 
 pub use event::{Call, Ended, Event, Image, Usage, What};
@@ -50,6 +51,11 @@ const OPTIONS: u64 = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x80 | 0x10_0000;
 const EXIT_OPTION: u64 = 0x40;
 
 const SIGTRAP: i32 = 5;
+
+/// Nanoseconds that the creator of a new thread has to report it, if he may have been killed.
+const PATIENCE: u64 = 200_000_000;
+/// Nanoseconds in which no id is used again.
+const RECENT: u64 = 1_000_000_000;
 
 /// A traced thread.
 #[derive(Debug)]
@@ -77,6 +83,14 @@ pub struct Tracer {
     tasks: BTreeMap<i32, Task>,
     /// New threads that have stopped before their creator has reported them.
     early: BTreeSet<i32>,
+    /// Since when (as [`now`]) the creator of one of those may have been killed before it could.
+    doubt: Option<u64>,
+    /// Those that went on without having been reported, and since when: their creator may be late.
+    adopted: BTreeMap<i32, u64>,
+    /// Ends of those that have not been reported yet.
+    ends: BTreeMap<i32, Event>,
+    /// What is to be told next.
+    next: VecDeque<Event>,
     todo: Todo,
     watch: Watch,
     /// The last thread of the first process of a namespace, which is about to end, and how.
@@ -106,6 +120,10 @@ impl Tracer {
             root,
             tasks: BTreeMap::from([(root, Task::of(root))]),
             early: BTreeSet::new(),
+            doubt: None,
+            adopted: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            next: VecDeque::new(),
             todo: Todo::Nothing,
             watch,
             last: None,
@@ -140,6 +158,9 @@ impl Tracer {
     /// Those of `ptrace(2)` and `waitid(2)`.
     pub fn next(&mut self, idle: &mut dyn FnMut()) -> Result<Option<Event>, Errno> {
         loop {
+            if let Some(event) = self.next.pop_front().filter(|_| !self.over) {
+                return Ok(Some(event));
+            }
             self.finish()?;
             if let Some(event) = self.end_all()? {
                 return Ok(Some(event));
@@ -147,14 +168,18 @@ impl Tracer {
             let report = match tracer::wait(Whom::LookNow) {
                 Ok(None) => {
                     idle();
-                    tracer::wait(Whom::Look)
+                    self.wait()
                 }
                 other => other,
             };
             let report = match report {
                 Ok(Some(report)) => report,
                 Ok(None) => continue,
-                Err(Errno::ECHILD) => return Ok(None),
+                Err(Errno::ECHILD) if self.ends.is_empty() => return Ok(None),
+                Err(Errno::ECHILD) => {
+                    self.adopt()?;
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             let over = self.over;
@@ -162,6 +187,25 @@ impl Tracer {
                 return Ok(Some(event));
             }
         }
+    }
+
+    /// Waits for a report. Who may have created an early one has as long as [`PATIENCE`] to say so:
+    /// he is in the middle of that call, if he lives.
+    fn wait(&mut self) -> Result<Option<Report>, Errno> {
+        let mut pause_ns = 1_000;
+        while let Some(since) = self.doubt {
+            if now().saturating_sub(since) > PATIENCE {
+                self.adopt()?;
+                return Ok(None);
+            }
+            let pause = Timespec { tv_sec: 0, tv_nsec: pause_ns };
+            let _ = nanosleep(&pause);
+            pause_ns = (pause_ns * 2).min(5_000_000);
+            if let Some(report) = tracer::wait(Whom::LookNow)? {
+                return Ok(Some(report));
+            }
+        }
+        tracer::wait(Whom::Look)
     }
 
     /// Does what was left for after the last event.
@@ -255,9 +299,19 @@ impl Tracer {
         let thread = args.flags.contains(uexec_core::clone::CloneFlags::CLONE_THREAD);
         let known = self.tasks.contains_key(&child);
         let child_pid = if thread { pid } else { child };
+        if self.adopted.remove(&child).is_some_and(|since| at.saturating_sub(since) < RECENT) {
+            return Ok(None);
+        }
         self.tasks.entry(child).or_insert(Task::of(child_pid));
         if self.early.remove(&child) {
             tracer::resume(child, Resume::Cont, 0)?;
+        }
+        if let Some(end) = self.ends.remove(&child) {
+            self.tasks.remove(&child);
+            self.next.push_back(end);
+        }
+        if self.early.is_empty() && self.ends.is_empty() {
+            self.doubt = None;
         }
         let what = What::Created { child, args: Some(args), thread };
         Ok((!known).then_some(Event { at, pid, tid, what }))
@@ -340,23 +394,57 @@ impl Tracer {
 
     fn ended(&mut self, at: u64, report: &Report) -> Result<Option<Event>, Errno> {
         let tid = report.tid;
-        self.adopt()?;
-        let task = self.tasks.remove(&tid);
-        // Of a process the leader is the last to be reported.
-        if task.is_some_and(|task| task.pid != tid) {
-            return Ok(None);
-        }
-        let how = match report.code {
-            1 => Ended::Exited(report.status),
-            code => Ended::Killed { signal: report.status, core: code == 3 },
+        let known = self.tasks.remove(&tid);
+        let pid = match &known {
+            Some(task) => task.pid,
+            None => call::process_of(tid).unwrap_or(tid),
         };
-        let what = What::Ended { how, usage: Usage::from_words(&report.usage) };
-        Ok(Some(Event { at, pid: tid, tid, what }))
+        self.early.remove(&tid);
+        // Of a process the leader is the last to be reported.
+        let event = (pid == tid).then(|| {
+            self.tasks.retain(|_, task| task.pid != pid);
+            let how = match report.code {
+                1 => Ended::Exited(report.status),
+                code => Ended::Killed { signal: report.status, core: code == 3 },
+            };
+            let what = What::Ended { how, usage: Usage::from_words(&report.usage) };
+            Event { at, pid, tid, what }
+        });
+        let event = match (event, known) {
+            (Some(event), None) => {
+                self.ends.insert(tid, event);
+                None
+            }
+            (event, _) => event,
+        };
+        self.end_of_one()?;
+        Ok(event)
     }
 
-    /// Lets threads go on whose creator may have been killed before it could report them.
+    /// Whoever has ended may have been the creator of an early one.
+    fn end_of_one(&mut self) -> Result<(), Errno> {
+        match self.doubt {
+            Some(since) if now().saturating_sub(since) > PATIENCE => self.adopt(),
+            Some(_) => Ok(()),
+            None => {
+                let none = self.early.is_empty() && self.ends.is_empty();
+                self.doubt = (!none).then(now);
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets threads go on whose creator has been killed before it could report them.
     fn adopt(&mut self) -> Result<(), Errno> {
+        self.doubt = None;
+        let at = now();
+        self.adopted.retain(|_, since| at.saturating_sub(*since) < RECENT);
+        for (tid, end) in core::mem::take(&mut self.ends) {
+            self.adopted.insert(tid, at);
+            self.next.push_back(end);
+        }
         for tid in core::mem::take(&mut self.early) {
+            self.adopted.insert(tid, at);
             let pid = call::process_of(tid).unwrap_or(tid);
             self.tasks.insert(tid, Task::of(pid));
             tracer::resume(tid, Resume::Cont, 0)?;

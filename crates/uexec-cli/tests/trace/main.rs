@@ -8,6 +8,7 @@ mod cow;
 mod ends;
 mod formats;
 mod page;
+mod storm;
 mod told;
 mod unchanged;
 

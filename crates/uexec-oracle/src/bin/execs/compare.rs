@@ -14,22 +14,40 @@ struct Told {
     #[serde(default)]
     pid: i32,
     #[serde(default)]
-    path: Option<String>,
+    path: Option<Word>,
     #[serde(default)]
-    argv: Vec<String>,
+    argv: Vec<Word>,
     #[serde(default)]
-    chain: Vec<String>,
+    chain: Vec<Word>,
+}
+
+/// A string, or bytes where they are none.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum Word {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl Word {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Word::Text(text) => text.as_bytes(),
+            Word::Bytes(bytes) => bytes,
+        }
+    }
 }
 
 impl Told {
     /// What the program begins with.
-    fn program_argv(&self) -> Vec<String> {
-        match self.chain.as_slice() {
+    fn program_argv(&self) -> Vec<Vec<u8>> {
+        let words: Vec<&Word> = match self.chain.as_slice() {
             // The kernel never starts a program without any (5.18).
-            [] if self.argv.is_empty() => vec![String::new()],
-            [] => self.argv.clone(),
-            chain => chain.iter().chain(self.argv.iter().skip(1)).cloned().collect(),
-        }
+            [] if self.argv.is_empty() => return vec![Vec::new()],
+            [] => self.argv.iter().collect(),
+            chain => chain.iter().chain(self.argv.iter().skip(1)).collect(),
+        };
+        words.into_iter().map(|word| word.bytes().to_vec()).collect()
     }
 }
 
@@ -69,18 +87,19 @@ pub(crate) fn with_trace(kernel: &[Exec], trace: &str, wrong: &mut Vec<String>) 
             ));
         }
         for (ours, theirs) in ours.iter().zip(theirs) {
-            let filename = text(&theirs.filename);
             if let Some(path) = &ours.path {
                 paths += 1;
-                if *path != filename {
-                    wrong.push(format!("{pid}: told {path}, the kernel says {filename}"));
+                if path.bytes() != theirs.filename {
+                    let (ours, theirs) = (text(path.bytes()), text(&theirs.filename));
+                    wrong.push(format!("{pid}: told {ours}, the kernel says {theirs}"));
                 }
             }
-            if let Some(argv) = theirs.argv.as_deref().map(texts) {
+            if let Some(argv) = &theirs.argv {
                 lists += 1;
                 let got = ours.program_argv();
-                if got != argv {
-                    wrong.push(format!("{pid}: told {got:?}, the kernel says {argv:?}"));
+                if got != *argv {
+                    let (ours, theirs) = (texts(&got), texts(argv));
+                    wrong.push(format!("{pid}: told {ours:?}, the kernel says {theirs:?}"));
                 }
             }
         }
