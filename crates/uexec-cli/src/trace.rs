@@ -4,6 +4,7 @@
 //! The command takes this very process; what tells of it is another.
 
 mod ask;
+mod differ;
 mod failure;
 mod files;
 mod follow;

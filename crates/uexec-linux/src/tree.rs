@@ -14,6 +14,7 @@
 
 mod behind;
 mod call;
+mod early;
 mod event;
 mod handed;
 #[allow(unsafe_code, reason = "has stopped threads make other system calls")]
@@ -27,7 +28,7 @@ mod serve;
 mod start;
 mod steps;
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
 
 use rustix::thread::nanosleep;
 use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -41,6 +42,8 @@ pub use rights::{Rights, Standing, Taken, UserSpace, user_space};
 pub use serve::{Asked, Served, Trouble, is_cloexec_of};
 pub use start::{Role, Watch, command, start};
 
+use early::{Early, Found};
+
 use crate::ffi::tracer::{self, Report, Resume, Whom};
 
 /// `PTRACE_O_…`: system calls marked, fork, vfork, clone, exec and the filter reported; all killed
@@ -51,11 +54,6 @@ const OPTIONS: u64 = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x80 | 0x10_0000;
 const EXIT_OPTION: u64 = 0x40;
 
 const SIGTRAP: i32 = 5;
-
-/// Nanoseconds that the creator of a new thread has to report it, if he may have been killed.
-const PATIENCE: u64 = 200_000_000;
-/// Nanoseconds in which no id is used again.
-const RECENT: u64 = 1_000_000_000;
 
 /// A traced thread.
 #[derive(Debug)]
@@ -81,14 +79,8 @@ enum Todo {
 pub struct Tracer {
     root: i32,
     tasks: BTreeMap<i32, Task>,
-    /// New threads that have stopped before their creator has reported them.
-    early: BTreeSet<i32>,
-    /// Since when (as [`now`]) the creator of one of those may have been killed before it could.
-    doubt: Option<u64>,
-    /// Those that went on without having been reported, and since when: their creator may be late.
-    adopted: BTreeMap<i32, u64>,
-    /// Ends of those that have not been reported yet.
-    ends: BTreeMap<i32, Event>,
+    /// New ones that their creators have not reported yet.
+    early: Early,
     /// What is to be told next.
     next: VecDeque<Event>,
     todo: Todo,
@@ -119,10 +111,7 @@ impl Tracer {
         Tracer {
             root,
             tasks: BTreeMap::from([(root, Task::of(root))]),
-            early: BTreeSet::new(),
-            doubt: None,
-            adopted: BTreeMap::new(),
-            ends: BTreeMap::new(),
+            early: Early::default(),
             next: VecDeque::new(),
             todo: Todo::Nothing,
             watch,
@@ -175,10 +164,12 @@ impl Tracer {
             let report = match report {
                 Ok(Some(report)) => report,
                 Ok(None) => continue,
-                Err(Errno::ECHILD) if self.ends.is_empty() => return Ok(None),
                 Err(Errno::ECHILD) => {
                     self.adopt()?;
-                    continue;
+                    match self.next.is_empty() {
+                        true => return Ok(None),
+                        false => continue,
+                    }
                 }
                 Err(error) => return Err(error),
             };
@@ -189,17 +180,15 @@ impl Tracer {
         }
     }
 
-    /// Waits for a report. Who may have created an early one has as long as [`PATIENCE`] to say so:
-    /// he is in the middle of that call, if he lives.
+    /// Waits for a report, but for one that may never come only for a while.
     fn wait(&mut self) -> Result<Option<Report>, Errno> {
         let mut pause_ns = 1_000;
-        while let Some(since) = self.doubt {
-            if now().saturating_sub(since) > PATIENCE {
+        while self.early.is_in_doubt() {
+            if self.early.is_over() {
                 self.adopt()?;
                 return Ok(None);
             }
-            let pause = Timespec { tv_sec: 0, tv_nsec: pause_ns };
-            let _ = nanosleep(&pause);
+            let _ = nanosleep(&Timespec { tv_sec: 0, tv_nsec: pause_ns });
             pause_ns = (pause_ns * 2).min(5_000_000);
             if let Some(report) = tracer::wait(Whom::LookNow)? {
                 return Ok(Some(report));
@@ -226,10 +215,16 @@ impl Tracer {
         let tid = report.tid;
         self.used = Usage::from_words(&report.usage);
         self.todo = Todo::Take(tid);
-        if (1..=3).contains(&report.code) {
+        if report.is_end() {
             return self.ended(at, report);
         }
-        self.finish()?;
+        self.todo = Todo::Nothing;
+        match tracer::wait(Whom::Take(tid)) {
+            // It has been killed since, and that was taken.
+            Ok(Some(end)) if end.is_end() => return self.ended(at, &end),
+            Ok(_) | Err(Errno::ECHILD) => {}
+            Err(error) => return Err(error),
+        }
         let (event, signal) = (report.status >> 8, report.status & 0x7f);
         // It may have been killed since: the next report then says so.
         self.todo = Todo::Go(tid, self.way_on(tid), 0);
@@ -280,7 +275,7 @@ impl Tracer {
                 None
             }
             STOP if !self.tasks.contains_key(&tid) => {
-                self.early.insert(tid);
+                self.early.stop(tid);
                 self.todo = Todo::Nothing;
                 None
             }
@@ -299,19 +294,14 @@ impl Tracer {
         let thread = args.flags.contains(uexec_core::clone::CloneFlags::CLONE_THREAD);
         let known = self.tasks.contains_key(&child);
         let child_pid = if thread { pid } else { child };
-        if self.adopted.remove(&child).is_some_and(|since| at.saturating_sub(since) < RECENT) {
-            return Ok(None);
-        }
-        self.tasks.entry(child).or_insert(Task::of(child_pid));
-        if self.early.remove(&child) {
-            tracer::resume(child, Resume::Cont, 0)?;
-        }
-        if let Some(end) = self.ends.remove(&child) {
-            self.tasks.remove(&child);
-            self.next.push_back(end);
-        }
-        if self.early.is_empty() && self.ends.is_empty() {
-            self.doubt = None;
+        match self.early.reported(child, at) {
+            Found::Nothing => drop(self.tasks.entry(child).or_insert(Task::of(child_pid))),
+            Found::Stopped => {
+                self.tasks.insert(child, Task::of(child_pid));
+                tracer::resume(child, Resume::Cont, 0)?;
+            }
+            Found::Ended(end) => self.next.push_back(Event { at: end.at.max(at), ..end }),
+            Found::GivenUp => return Ok(None),
         }
         let what = What::Created { child, args: Some(args), thread };
         Ok((!known).then_some(Event { at, pid, tid, what }))
@@ -399,7 +389,6 @@ impl Tracer {
             Some(task) => task.pid,
             None => call::process_of(tid).unwrap_or(tid),
         };
-        self.early.remove(&tid);
         // Of a process the leader is the last to be reported.
         let event = (pid == tid).then(|| {
             self.tasks.retain(|_, task| task.pid != pid);
@@ -412,39 +401,23 @@ impl Tracer {
         });
         let event = match (event, known) {
             (Some(event), None) => {
-                self.ends.insert(tid, event);
+                self.early.end(event);
                 None
             }
             (event, _) => event,
         };
-        self.end_of_one()?;
+        self.early.doubt(tid);
+        if self.early.is_over() {
+            self.adopt()?;
+        }
         Ok(event)
     }
 
-    /// Whoever has ended may have been the creator of an early one.
-    fn end_of_one(&mut self) -> Result<(), Errno> {
-        match self.doubt {
-            Some(since) if now().saturating_sub(since) > PATIENCE => self.adopt(),
-            Some(_) => Ok(()),
-            None => {
-                let none = self.early.is_empty() && self.ends.is_empty();
-                self.doubt = (!none).then(now);
-                Ok(())
-            }
-        }
-    }
-
-    /// Lets threads go on whose creator has been killed before it could report them.
+    /// Lets those go on whose creator has been killed before it could report them.
     fn adopt(&mut self) -> Result<(), Errno> {
-        self.doubt = None;
-        let at = now();
-        self.adopted.retain(|_, since| at.saturating_sub(*since) < RECENT);
-        for (tid, end) in core::mem::take(&mut self.ends) {
-            self.adopted.insert(tid, at);
-            self.next.push_back(end);
-        }
-        for tid in core::mem::take(&mut self.early) {
-            self.adopted.insert(tid, at);
+        let (stopped, ended) = self.early.give_up();
+        self.next.extend(ended.into_values());
+        for tid in stopped {
             let pid = call::process_of(tid).unwrap_or(tid);
             self.tasks.insert(tid, Task::of(pid));
             tracer::resume(tid, Resume::Cont, 0)?;

@@ -61,6 +61,10 @@ impl Attempts {
 
     pub(super) fn push(&mut self, attempt: Attempt) {
         self.over = !self.search.goes_on(attempt.errno);
+        // All have the same arguments, which may be long: the last one keeps them.
+        if let Some(last) = self.list.last_mut() {
+            last.call.argv = Vec::new();
+        }
         self.list.push(attempt);
     }
 
@@ -78,13 +82,16 @@ impl Attempts {
         let searched = if self.list.len() > 1 { self.directories() } else { Vec::new() };
         let wanted = self.search.errno();
         let mut list = self.list;
+        let argv = list.last_mut().map(|last| std::mem::take(&mut last.call.argv));
         // A program that is there but misses its interpreter says more than one that is not there.
         let telling = list
             .iter()
             .position(|a| a.errno == wanted && (wanted != Errno::ENOENT || a.is_there()));
         let chosen = telling.or_else(|| list.iter().rposition(|a| a.errno == wanted));
         let chosen = chosen.or(list.len().checked_sub(1))?;
-        Some((list.swap_remove(chosen), searched))
+        let mut chosen = list.swap_remove(chosen);
+        chosen.call.argv = argv.unwrap_or_default();
+        Some((chosen, searched))
     }
 }
 

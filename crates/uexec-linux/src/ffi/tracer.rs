@@ -126,8 +126,15 @@ pub(crate) struct Report {
     pub(crate) code: i32,
     /// Exit status, or signal, or what it stopped for.
     pub(crate) status: i32,
-    /// What it and the children it waited for have used, when it has ended.
+    /// What it and the children it waited for have used so far.
     pub(crate) usage: Rusage,
+}
+
+impl Report {
+    /// It has ended (`CLD_EXITED`, `CLD_KILLED`, `CLD_DUMPED`).
+    pub(crate) const fn is_end(&self) -> bool {
+        matches!(self.code, 1..=3)
+    }
 }
 
 /// Whom to wait for.
