@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use uexec_core::binfmt::misc::Misc;
 use uexec_core::world::{At, Role, World};
-use uexec_core::{ALL_FORMATS, Exec, Plan, Privileges, flags, plan};
+use uexec_core::{ALL_FORMATS, Exec, KERNEL_FORMATS, Plan, Privileges, flags, plan};
 use uexec_linux::tree::{
     Asked, Loader, Rights, Served, Standing, UserSpace, is_cloexec_of, user_space,
 };
@@ -238,7 +238,15 @@ impl<'a> Judge<'a> {
         let privileges = Privileges::Ignore;
         let exec = Exec { interps, untold: true, privileges, ..view.exec.clone() };
         let formats = table::before(ALL_FORMATS, &self.wishes.rules);
-        let Ok(plan) = plan(exec, host, &formats) else { return false };
+        let plain = Exec { interps: Interps::default(), ..exec.clone() };
+        let plan = match plan(exec, host, &formats) {
+            Ok(plan) => plan,
+            // A wish that cannot be met: the kernel would do something else, so the loader says it.
+            Err(error) => {
+                let by_kernel = plan(plain, host, &KERNEL_FORMATS).map_err(|error| error.errno());
+                return by_kernel.err() != Some(error.errno()) && host.ask_the_rest().is_ok();
+            }
+        };
         // A relative name starts from a directory that cannot be gone to here.
         let names = plan.chain.iter().skip(1).map(|link| &link.path);
         let mut names = names.chain(plan.image.interp.as_ref().map(|interp| &interp.file.path));

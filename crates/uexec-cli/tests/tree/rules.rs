@@ -31,6 +31,33 @@ fn rules_of_the_options_count_for_everybody() {
     assert_eq!(failed.status.code(), Some(125), "{failed:?}");
 }
 
+#[test]
+fn a_wish_that_cannot_be_met_is_an_error() {
+    if !possible("what cannot be met") {
+        return;
+    }
+    let place = Place::new();
+    fs::set_permissions(&place.path, fs::Permissions::from_mode(0o755)).unwrap();
+    let file = place.script("a.shown", "echo it is taken for a script\n");
+    let usual = interpreter(std::path::Path::new("/bin/true")).unwrap();
+    let instead = format!("{usual}=/nonexistent");
+    for words in [
+        &["--interp", &instead, "/bin/true"][..],
+        &[
+            "--binfmt",
+            ":shown:E::shown::/nonexistent:",
+            "sh",
+            "-c",
+            "\"$0\"",
+            file.to_str().unwrap(),
+        ],
+    ] {
+        let told = run(unprivileged(&mut command(true, words)));
+        assert_eq!(told.status.code(), Some(127), "{words:?}: {told:?}");
+        assert!(told.stdout.is_empty() && !told.stderr.is_empty(), "{words:?}: {told:?}");
+    }
+}
+
 /// By its path in the rule, through links, and as the file that it is: MISC-25, MISC-31.
 #[test]
 fn interpreters_are_called_as_by_the_kernel() {
