@@ -16,6 +16,7 @@ mod behind;
 mod call;
 mod early;
 mod event;
+mod handed;
 #[allow(unsafe_code, reason = "has stopped threads make other system calls")]
 mod inject;
 #[allow(unsafe_code, reason = "makes the process that answers")]
@@ -25,6 +26,7 @@ mod rights;
 mod serve;
 #[allow(unsafe_code, reason = "makes the tracer's process, and starts the command")]
 mod start;
+mod steps;
 
 use alloc::collections::{BTreeMap, VecDeque};
 
@@ -33,10 +35,11 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 use uexec_core::Errno;
 
 pub use event::{Call, Ended, Event, Image, Usage, What};
+pub use handed::{Image as Loader, Prepared};
 pub use listen::{Listener, listen};
 pub use pages::Given;
-pub use rights::{Rights, Standing, Taken};
-pub use serve::{Asked, Image as Loader, Prepared, Served, Trouble, is_cloexec_of};
+pub use rights::{Rights, Standing, Taken, UserSpace, user_space};
+pub use serve::{Asked, Served, Trouble, is_cloexec_of};
 pub use start::{Role, Watch, command, start};
 
 use early::{Early, Found};

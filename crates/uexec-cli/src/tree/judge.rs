@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use uexec_core::binfmt::misc::Misc;
 use uexec_core::world::{At, Role, World};
 use uexec_core::{ALL_FORMATS, Exec, KERNEL_FORMATS, Plan, Privileges, flags, plan};
-use uexec_linux::tree::{Asked, Loader, Rights, Served, Standing, is_cloexec_of};
+use uexec_linux::tree::{
+    Asked, Loader, Rights, Served, Standing, UserSpace, is_cloexec_of, user_space,
+};
 use uexec_linux::{Host, Known};
 use uexec_loader::config::{Call, Config};
 
@@ -72,6 +74,7 @@ pub(super) struct Judge<'a> {
     /// This process's root directory, and `/proc`.
     root: Option<(u64, u64)>,
     proc: Option<(u64, u64)>,
+    space: UserSpace,
     /// How many filters those have who have none of their own.
     filters: Option<u32>,
     /// Rights that files have been looked at with, this process's the first.
@@ -93,12 +96,15 @@ impl<'a> Judge<'a> {
         host.facts_mut().mmap_base = None;
         host.by_modes();
         host.keep_files();
-        let own = Standing::of(rustix::process::getpid().as_raw_nonzero().get())?;
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        let space = user_space(pid);
+        let own = Standing::of(pid, space)?;
         Some(Judge {
             wishes,
             host,
             root: identity("/proc/self/root"),
             proc: identity("/proc"),
+            space,
             // The tree's.
             filters: own.filters.map(|own| own + 1),
             rights: vec![own.before],
@@ -113,43 +119,49 @@ impl<'a> Judge<'a> {
         if asked.flags & !(flags::AT_EMPTY_PATH | flags::AT_SYMLINK_NOFOLLOW) != 0 {
             return None;
         }
-        // With another mounted over it, nobody has his number there.
-        if identity("/proc") != self.proc {
-            return None;
-        }
         let tid = asked.tid;
         let same_root = identity(&format!("/proc/{tid}/root")) == self.root;
         let serves = self.serves(asked, same_root);
         self.host.forget_files();
-        if !serves {
-            return None;
-        }
+        let Standing { ignores, .. } = serves?;
         let dir = dir_of(asked);
         let close = dir.map_or(Some(false), |fd| is_cloexec_of(tid, fd))?;
         let call = Call { dir, close, flags: asked.flags, path: asked.path.clone() };
         let keep = dir.filter(|_| close);
-        Some(Served { told: call.encode()?, keep, same_root })
+        Some(Served { told: call.encode()?, keep, same_root, ignores })
     }
 
-    fn serves(&mut self, asked: &Asked, same_root: bool) -> bool {
+    /// To whom, if it does.
+    fn serves(&mut self, asked: &Asked, same_root: bool) -> Option<Standing> {
         let tid = asked.tid;
-        let Some((exec, dir)) = exec_of(asked, same_root) else { return false };
-        let elsewhere = if same_root { None } else { self.host_in(tid) };
-        if !same_root && elsewhere.is_none() {
-            return false;
+        let (exec, dir) = exec_of(asked, same_root)?;
+        let elsewhere = if same_root { None } else { Some(self.host_in(tid)?) };
+        let mut view = View { exec, elsewhere, version: None };
+        let absolute = asked.path.starts_with(b"/");
+        if absolute {
+            view.version = self.version(&view);
         }
-        let mut view = View { exec, elsewhere };
-        if asked.path.starts_with(b"/") && self.known(0, &view) == Some(false) {
-            return false;
+        let known = self.known(0, &view);
+        if known == Some(false) {
+            return None;
+        }
+        // With another mounted over it, nobody has his number there.
+        if identity("/proc") != self.proc {
+            return None;
         }
         // Where the thread is, as relative names count from there, also those of interpreters.
-        if same_root && rustix::process::chdir(format!("/proc/{tid}/cwd")).is_err() {
-            return false;
+        let moves = same_root && known.is_none();
+        if moves && rustix::process::chdir(format!("/proc/{tid}/cwd")).is_err() {
+            return None;
+        }
+        if !absolute {
+            view.version = self.version(&view);
         }
         // In another root directory such names are not followed anyway.
-        let serves = self.serves_to(tid, &mut view)
-            && (!same_root || stays(asked, &view.exec, dir.as_ref()));
-        if same_root {
+        let serves = self
+            .serves_to(tid, &mut view)
+            .filter(|_| !same_root || stays(asked, &view.exec, dir.as_ref()));
+        if moves {
             let _ = rustix::process::chdir("/");
         }
         serves
@@ -166,18 +178,19 @@ impl<'a> Judge<'a> {
 
     /// Whether an exec is served with all rights that count: this process's, as it cannot take
     /// more, the thread's, and those that are left to the loader.
-    fn serves_to(&mut self, tid: i32, view: &mut View) -> bool {
+    fn serves_to(&mut self, tid: i32, view: &mut View) -> Option<Standing> {
         if !self.plans(0, view) {
-            return false;
+            return None;
         }
-        let Some(Standing { filters, before, after }) = Standing::of(tid) else { return false };
+        let standing = Standing::of(tid, self.space)?;
         // A filter of its own may forbid what the loader does, at the price of its life.
-        if filters != self.filters {
-            return false;
+        if standing.filters != self.filters {
+            return None;
         }
-        let same = before == after;
-        let mut others = [Some(before), Some(after).filter(|_| !same)].into_iter().flatten();
-        others.all(|rights| self.serves_with(&rights, view))
+        let Standing { before, after, .. } = &standing;
+        let serves =
+            self.serves_with(before, view) && (before == after || self.serves_with(after, view));
+        serves.then_some(standing)
     }
 
     fn serves_with(&mut self, rights: &Rights, view: &mut View) -> bool {
@@ -202,11 +215,11 @@ impl<'a> Judge<'a> {
 
     /// What is known of the file, with these rights.
     fn known(&self, rights: usize, view: &View) -> Option<bool> {
-        self.known.get(&(rights, self.version(view)?)).copied()
+        self.known.get(&(rights, view.version?)).copied()
     }
 
     /// `None` where more than the file may count.
-    fn version(&self, View { exec, elsewhere }: &View) -> Option<Version> {
+    fn version(&self, View { exec, elsewhere, .. }: &View) -> Option<Version> {
         // Rules may go by the name.
         let plain = exec.at == At::Cwd && exec.flags == 0 && self.wishes.rules.is_empty();
         (elsewhere.is_none() && plain).then(|| version(&exec.path)).flatten()
@@ -214,12 +227,11 @@ impl<'a> Judge<'a> {
 
     /// Whether an exec is served with the rights that this process has now.
     fn plans(&mut self, rights: usize, view: &mut View) -> bool {
-        let version = self.version(view);
-        let known = version.and_then(|version| self.known.get(&(rights, version)));
+        let (version, known) = (view.version, self.known(rights, view));
         let host = view.elsewhere.as_mut().unwrap_or(&mut self.host);
         host.forget_files();
         if let Some(known) = known {
-            return *known && may(host, &view.exec);
+            return known && may(host, &view.exec);
         }
         let interps = self.wishes.interps.clone();
         // What may grant something is looked at by itself.
@@ -256,6 +268,8 @@ struct View {
     exec: Exec,
     /// Of a thread in another root directory.
     elsewhere: Option<Host>,
+    /// Of the file, where nothing else counts.
+    version: Option<Version>,
 }
 
 /// Whether the kernel would execute the file.

@@ -9,8 +9,9 @@ use uexec_linux::tree::{Asked, Listener, Served, Tracer, Trouble};
 use super::judge::{Judge, Wishes};
 use crate::OWN_FAILURE;
 
-/// Threads that answer: others go on while one waits for a file system, or leads a thread.
-const THREADS: usize = 3;
+/// Threads that answer: one goes on while the other leads a thread. More are woken in turn, and find
+/// nothing of what they need in their processor's memory.
+const THREADS: usize = 2;
 
 /// Traces until all have ended.
 pub(super) fn trace(tracer: Tracer, wishes: Wishes) -> u8 {

@@ -19,6 +19,8 @@ pub(crate) enum Resume {
     Cont = 7,
     /// Likewise, or until it enters or leaves a system call.
     Syscall = 24,
+    /// Until it has carried out one instruction.
+    Step = 9,
     /// For itself, no longer traced.
     Detach = 17,
     /// It stays stopped, as a job does, and may be continued by others.

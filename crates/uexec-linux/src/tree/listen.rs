@@ -13,7 +13,8 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use uexec_core::Errno;
 
 use super::call::RawCall;
-use super::serve::{Asked, Coming, Image, Prepared, Served, Server, Trouble};
+use super::handed::{Image, Prepared};
+use super::serve::{Asked, Coming, Served, Server, Trouble};
 use super::start::{ALLOW, Half, Line, Told, apart, program, settle, unprivileged};
 use super::{OPTIONS, Role};
 use crate::ffi::listener::{self, Answer, Notice};
@@ -42,7 +43,7 @@ pub unsafe fn listen() -> Result<Role<Listener>, Errno> {
     let root = thread::getpid();
     let mut mark = [0; 4];
     rustix::rand::getrandom(&mut mark, rustix::rand::GetRandomFlags::empty()).map_err(errno)?;
-    let mark = u32::from_ne_bytes(mark);
+    let mark = u32::from_ne_bytes(mark) & !1;
     // SAFETY: one thread, by the caller's promise.
     let line = match unsafe { apart(root == 1) }? {
         Half::Aside(line) => return Ok(Role::Tracer(answering(root, mark, line))),

@@ -19,11 +19,16 @@ pub struct Rights {
     effective: u64,
 }
 
+/// Which user namespace: device and number.
+pub type UserSpace = Option<(u64, u64)>;
+
 /// A thread that is about to execute something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// How many system call filters it has, where the kernel tells (Linux 5.9).
     pub filters: Option<u32>,
+    /// Signals that it ignores: bit 0 is signal 1.
+    pub ignores: u64,
     /// Its rights.
     pub before: Rights,
     /// What they will be when it has executed a file that grants nothing.
@@ -31,16 +36,14 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Of a thread that stands still; `None` where it is gone.
+    /// Of a thread that stands still; `None` where it is gone. Capabilities are those in this user
+    /// namespace, which is that of the caller ([`user_space`]).
     #[must_use]
-    pub fn of(tid: i32) -> Option<Standing> {
+    pub fn of(tid: i32, own: UserSpace) -> Option<Standing> {
         let name = procfs::Text::new(format_args!("/proc/{tid}/status"));
         let mut standing = Standing::told(&procfs::read_file(name.as_c_str()))?;
-        let space = |who: &str| {
-            let stat = rustix::fs::stat(format!("/proc/{who}/ns/user")).ok()?;
-            Some((stat.st_dev, stat.st_ino))
-        };
-        if space(&format!("{tid}")) != space("self") {
+        let any = standing.before.effective | standing.after.effective != 0;
+        if any && user_space(tid) != own {
             standing.before.effective = 0;
             standing.after.effective = 0;
         }
@@ -50,29 +53,39 @@ impl Standing {
     /// From a text as of `/proc/TID/status`.
     fn told(status: &[u8]) -> Option<Standing> {
         let text = core::str::from_utf8(status).ok()?;
-        let value = |name: &str| {
-            let of = |line: &'_ str| line.strip_prefix(name).is_some_and(|l| l.starts_with(':'));
-            let line = text.lines().find(|line| of(line))?;
-            line.get(name.len() + 1..).map(str::trim)
+        // In the kernel's order (fs/proc/array.c): what is not there leaves nothing behind it.
+        let mut lines = text.lines();
+        let mut value = |name: &str| {
+            lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
         };
-        let ids = |name| -> Option<Vec<u32>> {
-            value(name)?.split_ascii_whitespace().map(|id| id.parse().ok()).collect()
+        let ids = |text: &str| -> Option<Vec<u32>> {
+            text.split_ascii_whitespace().map(|id| id.parse().ok()).collect()
         };
-        let set = |name| u64::from_str_radix(value(name)?, 16).ok();
-        let &[_, euid, _, fsuid] = ids("Uid")?.as_slice() else { return None };
-        let &[_, egid, _, fsgid] = ids("Gid")?.as_slice() else { return None };
-        let groups = ids("Groups")?;
+        let set = |text: &str| u64::from_str_radix(text, 16).ok();
+        let &[_, euid, _, fsuid] = ids(value("Uid")?)?.as_slice() else { return None };
+        let &[_, egid, _, fsgid] = ids(value("Gid")?)?.as_slice() else { return None };
+        let groups = ids(value("Groups")?)?;
+        let ignores = set(value("SigIgn")?)?;
+        let inheritable = set(value("CapInh")?)?;
+        let effective = set(value("CapEff")?)?;
+        let bounding = set(value("CapBnd")?)?;
         // Before Linux 4.3 there is no ambient set.
-        let after = match euid {
-            0 => set("CapBnd")? | set("CapInh")?,
-            _ => set("CapAmb").unwrap_or(0),
-        };
+        let ambient = value("CapAmb").and_then(set).unwrap_or(0);
+        let after = if euid == 0 { bounding | inheritable } else { ambient };
         Some(Standing {
             filters: value("Seccomp_filters").and_then(|number| number.parse().ok()),
-            before: Rights { fsuid, fsgid, groups: groups.clone(), effective: set("CapEff")? },
+            ignores,
+            before: Rights { fsuid, fsgid, groups: groups.clone(), effective },
             after: Rights { fsuid: euid, fsgid: egid, groups, effective: after },
         })
     }
+}
+
+/// That of a thread.
+#[must_use]
+pub fn user_space(tid: i32) -> UserSpace {
+    let stat = rustix::fs::stat(format!("/proc/{tid}/ns/user")).ok()?;
+    Some((stat.st_dev, stat.st_ino))
 }
 
 impl Rights {
@@ -127,12 +140,12 @@ mod tests {
     #[test]
     fn a_status_is_read() {
         let text = "Name:\tUid\nUmask:\t0022\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t9 10 \n\
-                    CapInh:\t0000000000000001\nCapPrm:\t000001ffffffffff\nCapEff:\t0000000000000002\n\
+                    SigIgn:\t0000000000001000\nCapInh:\t0000000000000001\nCapPrm:\t000001ffffffffff\nCapEff:\t0000000000000002\n\
                     CapBnd:\t0000000000000004\nCapAmb:\t0000000000000008\nSeccomp:\t2\n\
                     Seccomp_filters:\t3\n";
         let before = Rights { fsuid: 4, fsgid: 8, groups: [9, 10].into(), effective: 2 };
         let after = Rights { fsuid: 2, fsgid: 6, groups: [9, 10].into(), effective: 8 };
-        let standing = Standing { filters: Some(3), before, after };
+        let standing = Standing { filters: Some(3), ignores: 0x1000, before, after };
         assert_eq!(Standing::told(text.as_bytes()).unwrap(), standing);
         let root = text.replace("1\t2\t3\t4", "1\t0\t3\t4").replace("Groups:\t9 10 ", "Groups:\t");
         let root = Standing::told(root.as_bytes()).unwrap();
@@ -142,7 +155,9 @@ mod tests {
 
     #[test]
     fn rights_are_taken_and_given_back() {
-        let now = || Standing::of(ffi::thread::gettid()).unwrap().before;
+        let now = || {
+            Standing::of(ffi::thread::gettid(), user_space(ffi::thread::gettid())).unwrap().before
+        };
         let own = now();
         assert_eq!(now(), own);
         // Without capabilities: anybody may.

@@ -12,26 +12,18 @@
 //! exec is the kernel's; a process that can be neither led on nor back is killed, and no other suffers.
 
 use alloc::collections::BTreeMap;
-use alloc::format;
 use alloc::vec::Vec;
 
-use rustix::fd::AsRawFd;
-use rustix::fs::{Mode, OFlags, Stat};
-use uexec_core::{Errno, flags};
+use uexec_core::Errno;
 
-use super::behind::Behind;
 use super::call::RawCall;
+use super::handed::{Image, Prepared};
 use super::inject::{Name, Place};
+use super::steps::{EXEC_OPTION, Serving, Stage};
 use super::{OPTIONS, SIGTRAP, Tracer};
-use crate::ffi::thread;
 use crate::ffi::tracer::{self, CallInfo, Report, Resume, Whom};
 use crate::procfs::{Text, read_file};
-use crate::spawn;
 
-/// `PTRACE_O_TRACEEXEC`: only for those that execute the loader.
-const EXEC_OPTION: u64 = 0x10;
-const FD_CLOEXEC: u64 = 1;
-const AT_FDCWD: u64 = -100i64 as u64;
 /// `PTRACE_EVENT_EXEC`.
 const EXEC: i32 = 4;
 
@@ -57,6 +49,8 @@ pub struct Served {
     pub keep: Option<i32>,
     /// The thread has the tracer's root directory, in the same mount namespace.
     pub same_root: bool,
+    /// Signals that it ignores.
+    pub ignores: u64,
 }
 
 /// Something has gone wrong with a thread, whose exec is the kernel's therefore.
@@ -70,57 +64,6 @@ pub struct Trouble {
     pub killed: bool,
 }
 
-/// The loader.
-#[derive(Clone, Copy, Debug)]
-pub struct Image<'a> {
-    /// The file.
-    pub bytes: &'a [u8],
-    /// Where in its memory something is told.
-    pub told_at: u64,
-}
-
-/// What a thread has been made to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// Come to its call again, where its tracer is told of it.
-    Again,
-    /// Execute the file by its path in `/proc`.
-    Path,
-    /// Have a descriptor of the tracer.
-    Pidfd,
-    /// Take the loader's from there.
-    Take,
-    /// Make a file.
-    File,
-    /// Let the descriptor outlive the exec.
-    Keep,
-    /// Execute the file.
-    Exec,
-    /// Nothing of all that after all: the descriptor as it was.
-    Unkeep,
-    /// The file closed.
-    Close,
-    /// Its own call.
-    Own,
-}
-
-#[derive(Debug)]
-struct Serving {
-    place: Place,
-    /// Address of an empty string in the thread's memory.
-    empty: u64,
-    raw: RawCall,
-    /// Its signal mask, if that was changed.
-    mask: Option<u64>,
-    /// Its call's sixth argument, if that was changed.
-    sixth: Option<u64>,
-    served: Served,
-    stage: Stage,
-    /// The loader, and the tracer; -1 where there is none.
-    file: i32,
-    pidfd: i32,
-}
-
 /// An exec that is to be served, of a thread that is about to stop for its tracer.
 #[derive(Debug)]
 pub(super) struct Coming {
@@ -128,9 +71,13 @@ pub(super) struct Coming {
     pub(super) raw: RawCall,
     pub(super) empty: u64,
     pub(super) served: Served,
-    /// The sixth argument by which the filter knows that its tracer is to be told.
+    /// The sixth argument by which the filter knows that its tracer is to be told; with the next
+    /// number nobody is.
     pub(super) mark: u32,
 }
+
+/// `SIGTRAP`.
+const TRAP: u64 = 1 << (SIGTRAP - 1);
 
 pub(super) struct Server<'a> {
     loader: &'a Prepared<'a>,
@@ -142,19 +89,6 @@ pub(super) struct Server<'a> {
     coming: BTreeMap<i32, Coming>,
     /// How a thread goes on that has nothing more to do for us.
     done: Resume,
-}
-
-/// The loader as it is handed over.
-#[derive(Debug)]
-pub struct Prepared<'a> {
-    image: Image<'a>,
-    file: spawn::Loader,
-    stat: Stat,
-    tracer: i32,
-    /// Its path, and how it gets to a thread.
-    behind: Option<Behind>,
-    /// Flags for `memfd_create(2)` that this kernel knows.
-    file_flags: u64,
 }
 
 impl Tracer {
@@ -248,6 +182,7 @@ impl<'a> Server<'a> {
                 (self.way_on(tid), 0)
             }
             0 if signal == SIGTRAP | 0x80 => (self.at_call(tid)?, 0),
+            0 if signal == SIGTRAP && self.goes_straight(tid) => (self.at_call(tid)?, 0),
             0 => (self.way_on(tid), signal),
             _ => (self.way_on(tid), 0),
         })
@@ -258,21 +193,39 @@ impl<'a> Server<'a> {
         match self.under_way.get(&tid).map(|s| s.stage) {
             None => self.done,
             Some(Stage::Again | Stage::Exec | Stage::Own) => Resume::Cont,
+            Some(Stage::Straight) => Resume::Step,
             Some(_) => Resume::Syscall,
         }
     }
 
-    /// A thread has stopped, its call not made: it makes it again, and nothing before.
+    /// Its only call is the loader's exec.
+    fn goes_straight(&self, tid: i32) -> bool {
+        self.under_way.get(&tid).is_some_and(|s| s.stage == Stage::Straight)
+    }
+
+    /// A thread has stopped, its call not made. It executes the loader at once, or makes its call
+    /// again, and nothing before.
     fn came(&mut self, tid: i32) -> Result<(), Errno> {
         let Some(Coming { info, raw, empty, served, mark }) = self.coming.remove(&tid) else {
             return Ok(());
         };
         let mut place = Place::new(tid, &info)?;
-        let mask = Some(tracer::signal_mask_of(tid)?);
-        let sixth = Some(place.mark(mark.into()));
-        let serving = Serving::new(place, raw, empty, served, mask, sixth);
-        tracer::set_signal_mask_of(tid, u64::MAX)?;
-        place.back()?;
+        let mask = tracer::signal_mask_of(tid)?;
+        let sixth = place.mark(mark.into());
+        // A signal that is forced on who blocks or ignores it would be neither, afterwards.
+        let straight = (mask | served.ignores) & TRAP == 0;
+        let path =
+            Some(()).filter(|()| straight).and_then(|()| self.path_for(tid, &place, &served));
+        let mut serving = Serving::new(place, raw, empty, served, Some(mask), Some(sixth));
+        tracer::set_signal_mask_of(tid, if path.is_some() { !TRAP } else { u64::MAX })?;
+        match path {
+            Some(path) => {
+                serving.stage = Stage::Straight;
+                place.mark(u64::from(mark) + 1);
+                place.then(Name::Execveat, serving.by(path))?;
+            }
+            None => place.back()?,
+        }
         self.under_way.insert(tid, serving);
         Ok(())
     }
@@ -333,7 +286,7 @@ impl<'a> Server<'a> {
         let result = info.left().unwrap_or(-1);
         // Not only this one is forbidden to.
         self.can_take &= result >= 0 || !matches!(serving.stage, Stage::Pidfd | Stage::Take);
-        if serving.stage == Stage::Path {
+        if matches!(serving.stage, Stage::Path | Stage::Straight) {
             // It may not look there, or has no room for the loader.
             let (name, args) = serving.first(tid, self.loader, self.can_take)?;
             serving.place.then(name, args)?;
@@ -364,184 +317,6 @@ impl<'a> Server<'a> {
         self.under_way.remove(&tid);
         tracer::set_options(tid, OPTIONS & !EXEC_OPTION)
     }
-}
-
-impl Serving {
-    const fn new(
-        place: Place,
-        raw: RawCall,
-        empty: u64,
-        served: Served,
-        mask: Option<u64>,
-        sixth: Option<u64>,
-    ) -> Serving {
-        let stage = Stage::Again;
-        Serving { place, empty, raw, mask, sixth, served, stage, file: -1, pidfd: -1 }
-    }
-
-    /// Another call than the thread's own; where that fails it is still that.
-    fn begin(
-        &mut self,
-        tid: i32,
-        path: Option<u64>,
-        loader: &Prepared<'_>,
-        can_take: bool,
-    ) -> Result<(), Errno> {
-        tracer::set_options(tid, OPTIONS | EXEC_OPTION)?;
-        let (name, args) = match path {
-            Some(path) => (Name::Execveat, [AT_FDCWD, path, self.raw.argv, self.raw.envp, 0]),
-            None => self.first(tid, loader, can_take)?,
-        };
-        self.place.instead(name, args)
-    }
-
-    /// The first of several calls: signals wait from here on.
-    fn first(
-        &mut self,
-        tid: i32,
-        loader: &Prepared<'_>,
-        can_take: bool,
-    ) -> Result<(Name, [u64; 5]), Errno> {
-        if self.mask.is_none() {
-            self.mask = Some(tracer::signal_mask_of(tid)?);
-            tracer::set_signal_mask_of(tid, u64::MAX)?;
-        }
-        Ok(match can_take {
-            true => {
-                self.stage = Stage::Pidfd;
-                (Name::PidfdOpen, [loader.tracer as u64, 0, 0, 0, 0])
-            }
-            false => {
-                self.stage = Stage::File;
-                (Name::MemfdCreate, [self.empty, loader.file_flags, 0, 0, 0])
-            }
-        })
-    }
-
-    fn unmask(&self, tid: i32) -> Result<(), Errno> {
-        self.mask.map_or(Ok(()), |mask| tracer::set_signal_mask_of(tid, mask))
-    }
-
-    /// The next step, after one is done.
-    fn left(&mut self, tid: i32, result: i64, loader: &Prepared<'_>) -> Result<(), Errno> {
-        match self.stage {
-            Stage::Pidfd | Stage::Take if result < 0 => self.make_file(loader),
-            Stage::Pidfd => {
-                self.pidfd = result as i32;
-                self.stage = Stage::Take;
-                let args = [result as u64, loader.file.as_fd().as_raw_fd() as u64, 0, 0, 0];
-                self.place.then(Name::PidfdGetfd, args)
-            }
-            Stage::Take => {
-                self.file = result as i32;
-                // In another pid namespace it was a stranger's.
-                match loader.is(tid, self.file) {
-                    true => self.keep(),
-                    false => self.close(tid),
-                }
-            }
-            Stage::File if result < 0 => self.close(tid),
-            Stage::File => {
-                self.file = result as i32;
-                match write(tid, self.file, loader.image.bytes) {
-                    Ok(()) => self.keep(),
-                    Err(_) => self.close(tid),
-                }
-            }
-            Stage::Keep if result == 0 => self.execute(),
-            Stage::Exec => match self.served.keep {
-                Some(fd) => self.flag(Stage::Unkeep, fd, FD_CLOEXEC),
-                None => self.close(tid),
-            },
-            Stage::Keep | Stage::Unkeep | Stage::Close | Stage::Path => self.close(tid),
-            Stage::Again | Stage::Own => self.give_up(tid),
-        }
-    }
-
-    fn make_file(&mut self, loader: &Prepared<'_>) -> Result<(), Errno> {
-        self.stage = Stage::File;
-        self.place.then(Name::MemfdCreate, [self.empty, loader.file_flags, 0, 0, 0])
-    }
-
-    fn keep(&mut self) -> Result<(), Errno> {
-        match self.served.keep {
-            Some(fd) => self.flag(Stage::Keep, fd, 0),
-            None => self.execute(),
-        }
-    }
-
-    fn execute(&mut self) -> Result<(), Errno> {
-        self.stage = Stage::Exec;
-        let args = [
-            self.file as u64,
-            self.empty,
-            self.raw.argv,
-            self.raw.envp,
-            flags::AT_EMPTY_PATH.into(),
-        ];
-        self.place.then(Name::Execveat, args)
-    }
-
-    fn flag(&mut self, stage: Stage, fd: i32, flags: u64) -> Result<(), Errno> {
-        const F_SETFD: u64 = 2;
-        self.stage = stage;
-        self.place.then(Name::Fcntl, [fd as u64, F_SETFD, flags, 0, 0])
-    }
-
-    /// Closes what was opened, one after the other.
-    fn close(&mut self, tid: i32) -> Result<(), Errno> {
-        self.stage = Stage::Close;
-        for fd in [&mut self.file, &mut self.pidfd] {
-            if *fd >= 0 {
-                let fd = core::mem::replace(fd, -1);
-                return self.place.then(Name::Close, [fd as u64, 0, 0, 0, 0]);
-            }
-        }
-        self.give_up(tid)
-    }
-
-    /// The exec is the kernel's after all.
-    fn give_up(&mut self, tid: i32) -> Result<(), Errno> {
-        self.stage = Stage::Own;
-        // With a mark, it has to come back before a signal does.
-        if self.sixth.is_none() {
-            self.unmask(tid)?;
-        }
-        tracer::set_options(tid, OPTIONS & !EXEC_OPTION)?;
-        self.place.back()
-    }
-}
-
-impl<'a> Prepared<'a> {
-    pub(super) fn new(image: Image<'a>) -> Result<Prepared<'a>, Errno> {
-        const CLOEXEC: u64 = 1;
-        const EXEC: u64 = 0x10;
-        use rustix::fs::{MemfdFlags, memfd_create};
-        // Before Linux 6.3 memory files are executable without being asked to.
-        let both = MemfdFlags::CLOEXEC | MemfdFlags::EXEC;
-        let file_flags = memfd_create(c"", both).map_or(CLOEXEC, |_| CLOEXEC | EXEC);
-        let file = spawn::Loader::new(image.bytes)?;
-        let stat = rustix::fs::fstat(file.as_fd()).map_err(crate::ffi::errno)?;
-        let behind = Behind::new(file.as_fd().as_raw_fd());
-        Ok(Prepared { image, file, stat, tracer: thread::getpid(), behind, file_flags })
-    }
-
-    /// Whether a thread's descriptor is the loader.
-    fn is(&self, tid: i32, fd: i32) -> bool {
-        rustix::fs::stat(format!("/proc/{tid}/fd/{fd}"))
-            .is_ok_and(|s| (s.st_dev, s.st_ino) == (self.stat.st_dev, self.stat.st_ino))
-    }
-}
-
-/// Writes the loader to a thread's file.
-fn write(tid: i32, file: i32, image: &[u8]) -> Result<(), rustix::io::Errno> {
-    let name = format!("/proc/{tid}/fd/{file}");
-    let fd = rustix::fs::open(name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut done = 0;
-    while let Some(rest) = image.get(done..).filter(|rest| !rest.is_empty()) {
-        done += rustix::io::pwrite(&fd, rest, done as u64)?;
-    }
-    Ok(())
 }
 
 /// Whether a descriptor of a thread is close-on-exec; `None` where it is not known.

@@ -181,7 +181,7 @@ pub(super) enum Told {
     /// Its tracer.
     Tracer,
     /// Who answers for the filter; of those with this sixth argument, which they have no use for, its
-    /// tracer.
+    /// tracer; of those with the next number, nobody.
     Listener(u32),
 }
 
@@ -199,7 +199,8 @@ pub(super) fn program(told: Told) -> Vec<u64> {
         Told::Tracer => alloc::vec![trace],
         Told::Listener(mark) => alloc::vec![
             op(0x20, 0, 0, 56), // the sixth argument
-            is(1, 0, mark.into()),
+            is(2, 0, mark.into()),
+            is(2, 0, u64::from(mark) + 1),
             op(0x06, 0, 0, 0x7fc0_0000), // SECCOMP_RET_USER_NOTIF
             trace,
         ],
