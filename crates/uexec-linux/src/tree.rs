@@ -29,6 +29,7 @@ mod start;
 mod steps;
 
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 
 use rustix::thread::nanosleep;
 use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -165,7 +166,8 @@ impl Tracer {
                 Ok(Some(report)) => report,
                 Ok(None) => continue,
                 Err(Errno::ECHILD) => {
-                    self.adopt()?;
+                    let left = self.early.give_up_all();
+                    self.go_on(left)?;
                     match self.next.is_empty() {
                         true => return Ok(None),
                         false => continue,
@@ -201,6 +203,8 @@ impl Tracer {
     fn finish(&mut self) -> Result<(), Errno> {
         match core::mem::replace(&mut self.todo, Todo::Nothing) {
             Todo::Nothing => Ok(()),
+            // Not from a stop that nobody has looked at yet.
+            Todo::Go(tid, ..) if self.is_another(tid)? => Ok(()),
             Todo::Go(tid, how, signal) => tracer::resume(tid, how, signal),
             // A thread whose leader's place another has taken is gone already.
             Todo::Take(tid) => match tracer::wait(Whom::Take(tid)) {
@@ -210,21 +214,37 @@ impl Tracer {
         }
     }
 
+    /// Whether another thread has executed something since, and has this number now.
+    fn is_another(&self, tid: i32) -> Result<bool, Errno> {
+        let threads = self.tasks.values().filter(|task| task.pid == tid);
+        if threads.take(2).count() < 2 {
+            return Ok(false);
+        }
+        match tracer::wait(Whom::LookAt(tid)) {
+            Ok(report) => Ok(report.is_some()),
+            Err(Errno::ECHILD) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn take(&mut self, report: &Report) -> Result<Option<Event>, Errno> {
         let at = now();
         let tid = report.tid;
         self.used = Usage::from_words(&report.usage);
-        self.todo = Todo::Take(tid);
         if report.is_end() {
+            self.todo = Todo::Take(tid);
             return self.ended(at, report);
         }
         self.todo = Todo::Nothing;
-        match tracer::wait(Whom::Take(tid)) {
-            // It has been killed since, and that was taken.
-            Ok(Some(end)) if end.is_end() => return self.ended(at, &end),
-            Ok(_) | Err(Errno::ECHILD) => {}
+        // What is taken counts: since it was looked at, it may have been killed, or another thread
+        // may have executed something and have its number now.
+        let report = match tracer::wait(Whom::Take(tid)) {
+            Ok(Some(report)) if report.is_end() => return self.ended(at, &report),
+            Ok(Some(report)) => report,
+            Ok(None) | Err(Errno::ECHILD) => return Ok(None),
             Err(error) => return Err(error),
-        }
+        };
+        self.used = Usage::from_words(&report.usage);
         let (event, signal) = (report.status >> 8, report.status & 0x7f);
         // It may have been killed since: the next report then says so.
         self.todo = Todo::Go(tid, self.way_on(tid), 0);
@@ -234,7 +254,10 @@ impl Tracer {
                 self.todo = Todo::Go(tid, self.way_on(tid), signal);
                 Ok(None)
             }
-            Err(Errno::ESRCH) => Ok(None),
+            Err(Errno::ESRCH) => {
+                self.todo = Todo::Nothing;
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -291,7 +314,11 @@ impl Tracer {
         let child = tracer::event_message(tid)? as i32;
         let pid = self.tasks.get(&tid).map_or(tid, |task| task.pid);
         let args = call::clone_args(tid)?;
-        let thread = args.flags.contains(uexec_core::clone::CloneFlags::CLONE_THREAD);
+        let mut thread = args.flags.contains(uexec_core::clone::CloneFlags::CLONE_THREAD);
+        if args.flags.is_empty() {
+            // Who is being killed has no memory any more in which the flags of clone3 stand.
+            thread = call::process_of(child).is_some_and(|process| process != child);
+        }
         let known = self.tasks.contains_key(&child);
         let child_pid = if thread { pid } else { child };
         match self.early.reported(child, at) {
@@ -300,6 +327,7 @@ impl Tracer {
                 self.tasks.insert(child, Task::of(child_pid));
                 tracer::resume(child, Resume::Cont, 0)?;
             }
+            Found::Ended(_) if thread => {}
             Found::Ended(end) => self.next.push_back(Event { at: end.at.max(at), ..end }),
             Found::GivenUp => return Ok(None),
         }
@@ -368,7 +396,8 @@ impl Tracer {
     /// its own end, and lets it go.
     fn end_all(&mut self) -> Result<Option<Event>, Errno> {
         let Some((tid, how)) = self.last else { return Ok(None) };
-        self.adopt()?;
+        let left = self.early.give_up_all();
+        self.go_on(left)?;
         let mut others = self.tasks.values().filter(|task| task.pid != self.root).peekable();
         if others.peek().is_some() {
             others.for_each(|task| tracer::kill(task.pid));
@@ -385,29 +414,27 @@ impl Tracer {
     fn ended(&mut self, at: u64, report: &Report) -> Result<Option<Event>, Errno> {
         let tid = report.tid;
         let known = self.tasks.remove(&tid);
-        let pid = match &known {
-            Some(task) => task.pid,
-            None => call::process_of(tid).unwrap_or(tid),
-        };
+        // Nobody can say whose thread has been of those that are gone already.
+        let process = known.as_ref().map(|task| task.pid).or_else(|| call::process_of(tid));
         // Of a process the leader is the last to be reported.
-        let event = (pid == tid).then(|| {
-            self.tasks.retain(|_, task| task.pid != pid);
+        let event = (process.unwrap_or(tid) == tid).then(|| {
+            self.tasks.retain(|_, task| task.pid != tid);
             let how = match report.code {
                 1 => Ended::Exited(report.status),
                 code => Ended::Killed { signal: report.status, core: code == 3 },
             };
             let what = What::Ended { how, usage: Usage::from_words(&report.usage) };
-            Event { at, pid, tid, what }
+            Event { at, pid: tid, tid, what }
         });
         let event = match (event, known) {
             (Some(event), None) => {
-                self.early.end(event);
+                self.early.end(event, process.is_some());
                 None
             }
             (event, _) => event,
         };
         self.early.doubt(tid);
-        if self.early.is_over() {
+        if self.early.is_in_doubt() {
             self.adopt()?;
         }
         Ok(event)
@@ -415,8 +442,22 @@ impl Tracer {
 
     /// Lets those go on whose creator has been killed before it could report them.
     fn adopt(&mut self) -> Result<(), Errno> {
-        let (stopped, ended) = self.early.give_up();
-        self.next.extend(ended.into_values());
+        let orphans: Vec<i32> = self.early.waiting().filter(|tid| self.is_orphan(*tid)).collect();
+        let given_up = self.early.give_up(&orphans);
+        self.go_on(given_up)
+    }
+
+    /// Whether whoever has created a thread or process is gone.
+    fn is_orphan(&self, tid: i32) -> bool {
+        let creator = match call::process_of(tid) {
+            Some(pid) if pid == tid => call::parent_of(tid),
+            other => other,
+        };
+        creator.is_some_and(|creator| self.tasks.values().all(|task| task.pid != creator))
+    }
+
+    fn go_on(&mut self, (stopped, ended): (Vec<i32>, Vec<Event>)) -> Result<(), Errno> {
+        self.next.extend(ended);
         for tid in stopped {
             let pid = call::process_of(tid).unwrap_or(tid);
             self.tasks.insert(tid, Task::of(pid));

@@ -144,6 +144,8 @@ pub(crate) enum Whom {
     Look,
     /// Anybody who has something to report already, and the report stays.
     LookNow,
+    /// This one, if it has something to report already, and the report stays.
+    LookAt(i32),
     /// This one, whose report is taken.
     Take(i32),
     /// Anybody whom this very thread traces, and whose report is taken.
@@ -161,6 +163,7 @@ pub(crate) fn wait(whom: Whom) -> Result<Option<Report>, Errno> {
     let (kind, id, more) = match whom {
         Whom::Look => (P_ALL, 0, WNOWAIT),
         Whom::LookNow => (P_ALL, 0, WNOWAIT | WNOHANG),
+        Whom::LookAt(tid) => (P_PID, tid as u64, WNOWAIT | WNOHANG),
         Whom::Take(tid) => (P_PID, tid as u64, WNOHANG),
         Whom::TakeAny => (P_ALL, 0, WNOTHREAD),
     };

@@ -214,7 +214,8 @@ fn decode(stack: &[u8], start: u64, word: usize) -> Option<Image> {
     }
 }
 
-/// The call by which a thread, now stopped for it, has made another.
+/// The call by which a thread, now stopped for it, has made another. `ESRCH` where it stands
+/// somewhere else: another thread has executed something and has its number.
 pub(super) fn clone_args(tid: i32) -> Result<CloneArgs, Errno> {
     let regs = thread::registers(tid)?;
     let i386 = call_info(tid)?.arch == ARCH_I386;
@@ -225,7 +226,8 @@ pub(super) fn clone_args(tid: i32) -> Result<CloneArgs, Errno> {
         (false, 56) => CloneArgs::legacy(a, b, c, d, e),
         // Thread-local storage comes before the child's tid.
         (true, 120) => CloneArgs::legacy(a, b, c, e, d),
-        _ => clone3_args(tid, a, b),
+        (_, 435) => clone3_args(tid, a, b),
+        _ => return Err(Errno::ESRCH),
     })
 }
 
@@ -283,6 +285,11 @@ pub(super) fn usage(pid: i32) -> Usage {
 
 fn decimal<N: core::str::FromStr>(text: &[u8]) -> Option<N> {
     core::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// The parent of a process.
+pub(super) fn parent_of(pid: i32) -> Option<i32> {
+    decimal(&status_line(pid, "PPid")?)
 }
 
 /// The process that a thread belongs to.

@@ -2,7 +2,8 @@
 //! so that nobody is told of before his creation, unless the creator was killed in the middle of
 //! it. Resumes nobody, and tells nothing.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 use super::{Event, now};
 
@@ -15,11 +16,11 @@ const RECENT: u64 = 1_000_000_000;
 /// Those that have not been reported.
 #[derive(Debug, Default)]
 pub(super) struct Early {
-    /// They have stopped.
-    stopped: BTreeSet<i32>,
-    /// They have ended.
-    ended: BTreeMap<i32, Event>,
-    /// Since when (as [`now`]) the creator of one of those may have been killed before it could.
+    /// They have stopped, and when (as [`now`]).
+    stopped: BTreeMap<i32, u64>,
+    /// They have ended, and are known to be processes.
+    ended: BTreeMap<i32, (Event, bool)>,
+    /// Since when the creator of one of those may have been killed before it could.
     doubt: Option<u64>,
     /// Those for whose report nobody waits any more, since when: it may be late.
     given_up: BTreeMap<i32, u64>,
@@ -40,12 +41,12 @@ pub(super) enum Found {
 
 impl Early {
     pub(super) fn stop(&mut self, tid: i32) {
-        self.stopped.insert(tid);
+        self.stopped.insert(tid, now());
     }
 
-    /// A process that nobody has reported has ended.
-    pub(super) fn end(&mut self, event: Event) {
-        self.ended.insert(event.tid, event);
+    /// A process that nobody has reported has ended; or a thread, if it is not `certain`.
+    pub(super) fn end(&mut self, event: Event, certain: bool) {
+        self.ended.insert(event.tid, (event, certain));
     }
 
     /// A thread has ended, which may have been the creator of one of these.
@@ -61,8 +62,8 @@ impl Early {
         if self.given_up.remove(&tid).is_some_and(|since| at.saturating_sub(since) < RECENT) {
             return Found::GivenUp;
         }
-        let found = match (self.ended.remove(&tid), self.stopped.remove(&tid)) {
-            (Some(end), _) => Found::Ended(end),
+        let found = match (self.ended.remove(&tid), self.stopped.remove(&tid).is_some()) {
+            (Some((end, _)), _) => Found::Ended(end),
             (None, true) => Found::Stopped,
             (None, false) => Found::Nothing,
         };
@@ -82,21 +83,54 @@ impl Early {
         self.doubt.is_some()
     }
 
-    /// He has waited long enough.
+    /// One of them has waited long enough.
     pub(super) fn is_over(&self) -> bool {
-        self.doubt.is_some_and(|since| now().saturating_sub(since) > PATIENCE)
+        let ends = self.ended.values().map(|(event, _)| event.at);
+        let mut since = self.stopped.values().copied().chain(ends);
+        self.doubt.is_some_and(|doubt| since.any(|since| is_long_ago(since.max(doubt))))
     }
 
-    /// Gives up waiting: those that have stopped, and the ends of the others.
-    pub(super) fn give_up(&mut self) -> (BTreeSet<i32>, BTreeMap<i32, Event>) {
+    /// Those that have stopped and wait.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = i32> {
+        self.stopped.keys().copied()
+    }
+
+    /// Gives up those whose creators are known to be gone, and who have waited long enough: those
+    /// that have stopped, and the ends of the others.
+    pub(super) fn give_up(&mut self, orphans: &[i32]) -> (Vec<i32>, Vec<Event>) {
         let at = now();
-        self.doubt = None;
-        let (stopped, ended) =
-            (core::mem::take(&mut self.stopped), core::mem::take(&mut self.ended));
+        let doubt = self.doubt.unwrap_or(at);
+        let over = |since: u64| is_long_ago(since.max(doubt));
+        let stopped: Vec<i32> = self
+            .stopped
+            .iter()
+            .filter(|(tid, since)| orphans.contains(tid) || over(**since))
+            .map(|(tid, _)| *tid)
+            .collect();
+        let ended: Vec<i32> =
+            self.ended.values().filter(|(end, _)| over(end.at)).map(|(end, _)| end.tid).collect();
         self.given_up.retain(|_, since| at.saturating_sub(*since) < RECENT);
-        self.given_up.extend(stopped.iter().chain(ended.keys()).map(|tid| (*tid, at)));
+        self.given_up.extend(stopped.iter().chain(&ended).map(|tid| (*tid, at)));
+        self.stopped.retain(|tid, _| !stopped.contains(tid));
+        let ended = ended.iter().filter_map(|tid| self.ended.remove(tid));
+        let ended = ended.filter_map(|(end, certain)| certain.then_some(end)).collect();
+        if self.is_empty() {
+            self.doubt = None;
+        }
         (stopped, ended)
     }
+
+    /// Gives up all of them: nobody is left who could report them.
+    pub(super) fn give_up_all(&mut self) -> (Vec<i32>, Vec<Event>) {
+        self.doubt = None;
+        let stopped = core::mem::take(&mut self.stopped).into_keys().collect();
+        let ended = core::mem::take(&mut self.ended).into_values();
+        (stopped, ended.filter_map(|(end, certain)| certain.then_some(end)).collect())
+    }
+}
+
+fn is_long_ago(since: u64) -> bool {
+    now().saturating_sub(since) > PATIENCE
 }
 
 #[cfg(test)]
@@ -125,7 +159,7 @@ mod tests {
     fn an_end_waits_for_the_beginning() {
         let mut early = Early::default();
         early.stop(5);
-        early.end(end(5));
+        early.end(end(5), true);
         early.doubt(5);
         assert!(early.is_in_doubt());
         assert!(matches!(early.reported(5, now()), Found::Ended(Event { tid: 5, .. })));
@@ -140,12 +174,21 @@ mod tests {
     fn a_late_report_is_of_somebody_known() {
         let mut early = Early::default();
         early.stop(5);
-        early.end(end(6));
+        early.stop(7);
+        early.end(end(6), true);
         early.doubt(6);
-        let (stopped, ended) = early.give_up();
-        assert!(stopped.contains(&5) && ended.contains_key(&6) && !early.is_in_doubt());
+        // Whose creator is gone, and nobody else: they have only just come.
+        early.doubt = Some(now());
+        let (stopped, ended) = early.give_up(&[5]);
+        assert!(stopped == [5] && ended.is_empty() && early.is_in_doubt() && !early.is_over());
         assert!(matches!(early.reported(5, now()), Found::GivenUp));
         assert!(matches!(early.reported(5, now()), Found::Nothing));
+        // All have waited long.
+        early.doubt = Some(0);
+        early.stopped.insert(7, 0);
+        assert!(early.is_over());
+        let (stopped, ended) = early.give_up(&[]);
+        assert!(stopped == [7] && ended.len() == 1 && !early.is_in_doubt());
         // Much later it is somebody else.
         assert!(matches!(early.reported(6, now() + 2 * RECENT), Found::Nothing));
     }
