@@ -1,7 +1,9 @@
 //! What `/proc` says of a process that stands still. Keeps nothing.
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
 use uexec_linux::tree::is_cloexec_of;
@@ -38,6 +40,16 @@ fn stat(pid: i32, field: usize) -> Option<String> {
     let after_name = stat.get(stat.iter().rposition(|b| *b == b')')? + 2..)?;
     let field = after_name.split(|b| *b == b' ').nth(field)?;
     String::from_utf8(field.to_vec()).ok()
+}
+
+/// What `/proc/PID/exe` is for uexec's own loader.
+pub(super) const LOADER: &[u8] = b"/memfd:uexec-loader (deleted)";
+
+/// What a path is for a process, as seen from here.
+pub(super) fn real_path(pid: i32, path: &[u8]) -> Option<PathBuf> {
+    let from = if path.starts_with(b"/") { "root" } else { "cwd/" };
+    let there = [format!("/proc/{pid}/{from}").as_bytes(), path].concat();
+    std::fs::canonicalize(OsStr::from_bytes(&there)).ok()
 }
 
 /// What standard input, output and error of a process lead to.

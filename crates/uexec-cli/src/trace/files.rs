@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 
 use rustix::fs::getxattr;
 use uexec_core::abi::PATH_MAX;
@@ -31,18 +32,17 @@ pub(super) struct Files(BTreeMap<Key, Known>);
 const MOST: usize = 4096;
 
 impl Files {
-    /// Of the program of this process: what its file says, and the privilege that it would have
-    /// given, but did not.
-    pub(super) fn of(&mut self, pid: i32) -> Option<(Known, Option<&'static str>)> {
-        let path = format!("/proc/{pid}/exe");
-        let about = std::fs::metadata(&path).ok()?;
+    /// Of the program of this process, which is this file: what it says, and the privilege that it
+    /// would have given, but did not.
+    pub(super) fn of(&mut self, pid: i32, path: &Path) -> Option<(Known, Option<&'static str>)> {
+        let about = std::fs::metadata(path).ok()?;
         let key = (about.dev(), about.ino(), about.ctime(), about.ctime_nsec());
         if self.0.len() >= MOST {
             self.0.clear();
         }
         let known = self.0.entry(key).or_insert_with(|| Known {
-            interp: File::open(&path).ok().and_then(|file| named(&file)),
-            capable: getxattr(&path, "security.capability", &mut [0; 64][..]).is_ok(),
+            interp: File::open(path).ok().and_then(|file| named(&file)),
+            capable: getxattr(path, "security.capability", &mut [0; 64][..]).is_ok(),
         });
         Some((known.clone(), withheld(pid, &about, known.capable)))
     }
@@ -99,13 +99,14 @@ mod tests {
     fn files_are_read_once() {
         let mut files = Files::default();
         let pid = i32::try_from(std::process::id()).unwrap();
-        let own = files.of(pid).unwrap();
+        let own_file = Path::new("/proc/self/exe");
+        let own = files.of(pid, own_file).unwrap();
         let file = std::fs::read("/proc/self/exe").unwrap();
         let named = file.windows(14).any(|w| w == b"/ld-linux-x86-");
         assert!(own.0.interp.is_none() || named);
         assert_eq!((own.1, own.0.capable), (None, false));
-        assert_eq!(files.of(pid), Some(own));
+        assert_eq!(files.of(pid, own_file), Some(own));
         assert_eq!(files.0.len(), 1);
-        assert_eq!(files.of(-1), None);
+        assert_eq!(files.of(pid, Path::new("/nobody's")), None);
     }
 }

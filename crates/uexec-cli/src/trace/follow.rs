@@ -3,6 +3,7 @@
 //! that have ended.
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,7 +12,7 @@ use uexec_core::clone::{CloneArgs, CloneFacts, CloneFlags, Entry, Gets, decide};
 use uexec_linux::tree::{self as engine, Call, Ended, Event, Image, Tracer, Usage, What};
 use uexec_linux::{Host, clone_facts};
 
-use super::ask::{descriptor, link, minor_faults, parent_of, stdio};
+use super::ask::{LOADER, descriptor, link, minor_faults, parent_of, real_path, stdio};
 use super::differ::{changes, in_front};
 use super::failure;
 use super::files::Files;
@@ -322,10 +323,19 @@ impl Follower {
             process.env = Rc::new(image.envp);
         }
         self.told.execs += 1;
-        let exe = link(pid, "exe");
-        let (known, withheld) = self.files.of(pid).unwrap_or_default();
-        let argv = call.as_ref().map_or(&image.argv, |call| &call.argv);
-        let chain = call.as_ref().map_or(&[][..], |call| in_front(&call.argv, &image.argv));
+        let mut exe = link(pid, "exe");
+        let mut got = image.argv.as_slice();
+        let mut file = format!("/proc/{pid}/exe").into();
+        // In a tree of uexec's the kernel has started the loader, which is about to load this.
+        if exe.as_deref() == Some(LOADER)
+            && let [_, path, rest @ ..] = got
+            && let Some(real) = real_path(pid, path)
+        {
+            (exe, got, file) = (Some(real.as_os_str().as_bytes().to_vec()), rest, real);
+        }
+        let (known, withheld) = self.files.of(pid, &file).unwrap_or_default();
+        let argv = call.as_ref().map_or(got, |call| &call.argv);
+        let chain = call.as_ref().map_or(&[][..], |call| in_front(&call.argv, got));
         Some(Record::Exec(Box::new(Exec {
             who,
             path: call.as_ref().map(|call| Text(call.name())),

@@ -237,3 +237,31 @@ fn what_standard_descriptors_lead_to() {
     let tree = std::fs::read_to_string(place.join("out")).unwrap();
     assert_eq!(tree.matches(&format!("<{from} · >{to} · 2>{to}")).count(), 1, "{tree}");
 }
+
+#[test]
+fn in_a_tree_the_same_is_told_as_outside() {
+    let place = Place::new();
+    place.script("run", "#!/bin/sh -e\n/bin/true x\n");
+    let line = ["sh", "-c", "./run y; cd / && exec env true"];
+    let told = |tree: bool| {
+        let plain = traced(&place, "json", &line);
+        let mut command = Command::new(plain.get_program());
+        if tree {
+            command.args(["run", "--tree", "--via", "binfmt"]).arg(plain.get_program());
+        }
+        let output = command.args(plain.get_args()).current_dir(&place.path).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if said.contains("no tree: ") {
+            return Err(said);
+        }
+        assert!(output.status.success(), "{output:?}");
+        let records = records(&place);
+        let what = ["path", "argv", "exe", "interp", "chain", "cwd", "searched"];
+        let execs = of(&records, "exec");
+        Ok(execs.iter().map(|e| what.map(|key| e[key].clone())).collect::<Vec<_>>())
+    };
+    match told(true) {
+        Ok(inside) => assert_eq!(Ok(inside), told(false)),
+        Err(why) => super::common::skip("a trace in a tree", why.trim_end()),
+    }
+}
