@@ -33,10 +33,13 @@ pub(super) fn answer(listener: &Listener, wishes: &Wishes) -> u8 {
     };
     let Ok(loader) = listener.prepare(wishes.loader()) else { return OWN_FAILURE };
     std::thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(|| {
-                let _ = listener.serve(&loader, &mut |asked| decide(asked), &mut tell);
-            });
+        let start = || {
+            let serve = || listener.serve(&loader, &mut |asked| decide(asked), &mut tell);
+            std::thread::Builder::new().spawn_scoped(scope, serve)
+        };
+        // A limit may forbid threads.
+        if (0..THREADS).filter(|_| start().is_ok()).count() == 0 {
+            let _ = listener.serve_alone(&loader, &mut |asked| decide(asked), &mut tell);
         }
         listener.wait();
         // They wait for ever.

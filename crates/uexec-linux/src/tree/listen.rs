@@ -49,6 +49,8 @@ pub unsafe fn listen() -> Result<Role<Listener>, Errno> {
         Half::Aside(line) => return Ok(Role::Tracer(answering(root, mark, line))),
         Half::Here(line) => line,
     };
+    // Who is not there cannot be told.
+    line.hear().ok_or(Errno::EAGAIN)?;
     // Whether it may is found out before anything is changed, by a descriptor of no matter.
     line.tell(line.number());
     line.agree()?;
@@ -79,6 +81,7 @@ pub(super) fn is_answered() -> bool {
 
 /// The beginning of the process aside.
 fn answering(root: i32, mark: u32, line: Line) -> Listener {
+    line.tell(0);
     // Without a pidfd nothing can be taken.
     let other = Pid::from_raw(root).ok_or(Errno::ESRCH);
     let other = other.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).map_err(errno));
@@ -115,12 +118,16 @@ fn trace_for_a_moment(tid: i32) -> Result<(), Errno> {
 impl Listener {
     /// Waits until all of the tree have ended.
     pub fn wait(&self) {
-        loop {
-            // Asking for nothing is asking for the end.
-            let mut polled = [PollFd::new(&self.fd, PollFlags::empty())];
-            if poll(&mut polled, None).is_ok() && !polled[0].revents().is_empty() {
-                return;
-            }
+        // Asking for nothing is asking for the end.
+        while !self.look(PollFlags::empty()).contains(PollFlags::HUP) {}
+    }
+
+    /// Waits until there is something to receive, if that is asked for, or the end.
+    fn look(&self, what: PollFlags) -> PollFlags {
+        let mut polled = [PollFd::new(&self.fd, what)];
+        match poll(&mut polled, None) {
+            Ok(_) => polled[0].revents(),
+            Err(_) => PollFlags::empty(),
         }
     }
 
@@ -145,11 +152,32 @@ impl Listener {
     ) -> Result<(), Errno> {
         let mut server = Server::new(loader, decide, tell, Resume::Detach);
         loop {
-            match listener::receive(self.fd.as_fd()) {
-                Ok(notice) => self.answer(&mut server, &notice)?,
-                Err(Errno::EINTR | Errno::ENOENT) => {}
-                Err(error) => return Err(error),
-            }
+            self.next(&mut server)?;
+        }
+    }
+
+    /// Answers until all of the tree have ended, where nobody else does.
+    ///
+    /// # Errors
+    /// As those of [`serve`](Self::serve).
+    pub fn serve_alone(
+        &self,
+        loader: &Prepared<'_>,
+        decide: &mut dyn FnMut(&Asked) -> Option<Served>,
+        tell: &mut dyn FnMut(&Trouble),
+    ) -> Result<(), Errno> {
+        let mut server = Server::new(loader, decide, tell, Resume::Detach);
+        while !self.look(PollFlags::IN).contains(PollFlags::HUP) {
+            self.next(&mut server)?;
+        }
+        Ok(())
+    }
+
+    fn next(&self, server: &mut Server<'_>) -> Result<(), Errno> {
+        match listener::receive(self.fd.as_fd()) {
+            Ok(notice) => self.answer(server, &notice),
+            Err(Errno::EINTR | Errno::ENOENT) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
