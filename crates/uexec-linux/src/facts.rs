@@ -20,11 +20,10 @@ pub(crate) struct Gathered {
     pub(crate) vdso_start: u64,
 }
 
-/// Asks the kernel, but for what is known; only for a program that has just been started can
-/// something be.
-pub(crate) fn gather(known: Option<&Known>) -> Gathered {
-    let auxv = auxv();
-    let get = |t: u64| auxv.iter().find(|p| p[0] == t).map(|p| p[1]);
+/// Asks the kernel, but for what this process's auxiliary vector says and what is known; only for
+/// a program that has just been started can something be.
+pub(crate) fn gather(auxv: &[(u64, u64)], known: Option<&Known>) -> Gathered {
+    let get = |t: u64| auxv.iter().find(|p| p.0 == t).map(|p| p.1);
     let vdso = get(at::SYSINFO_EHDR).unwrap_or(0);
     let stack = get(at::RANDOM).unwrap_or(0);
     let told = known.and_then(|k| k.maps(vdso, stack));
@@ -36,7 +35,7 @@ pub(crate) fn gather(known: Option<&Known>) -> Gathered {
         task_size: TASK_SIZE_4LEVEL,
         limits: limits(),
         personality: persona,
-        creds: creds(),
+        creds: creds(known.and_then(|_| just_settled(get))),
         hwcap: get(at::HWCAP).unwrap_or(0),
         hwcap2: get(at::HWCAP2),
         minsigstksz: get(at::MINSIGSTKSZ),
@@ -65,20 +64,21 @@ pub(crate) fn regather(old: &Facts) -> Facts {
     Facts {
         limits: limits(),
         personality: ffi::personality(),
-        creds: creds(),
+        creds: creds(None),
         entropy: random_entropy(),
         ..old.clone()
     }
 }
 
-fn auxv() -> Vec<[u64; 2]> {
+/// This process's auxiliary vector.
+pub(crate) fn auxv() -> Vec<(u64, u64)> {
     let mut pairs = [[0u64; 2]; 64];
     if ffi::own_auxv(&mut pairs).is_ok() {
-        return pairs.to_vec();
+        return pairs.iter().map(|[key, value]| (*key, *value)).collect();
     }
     let bytes = crate::procfs::read_file(c"/proc/self/auxv");
     let word = |b: &[u8]| u64::from_ne_bytes(b.try_into().unwrap_or_default());
-    bytes.chunks_exact(16).map(|p| [word(&p[..8]), word(&p[8..])]).collect()
+    bytes.chunks_exact(16).map(|p| (word(&p[..8]), word(&p[8..]))).collect()
 }
 
 fn kernel_version() -> (u16, u16) {
@@ -108,11 +108,34 @@ fn limits() -> Limits {
     }
 }
 
-fn creds() -> Creds {
+/// All ids of a process: real, effective, saved and of the file system.
+struct AllIds {
+    user: [u32; 4],
+    group: [u32; 4],
+}
+
+/// Those of a program that has just been started: its auxiliary vector has the real and the
+/// effective ones, and the exec has set the others to the latter (PIPE-45).
+fn just_settled(get: impl Fn(u64) -> Option<u64>) -> Option<AllIds> {
+    let settled = |real, effective| {
+        let (real, effective) = (get(real)? as u32, get(effective)? as u32);
+        Some([real, effective, effective, effective])
+    };
+    Some(AllIds { user: settled(at::UID, at::EUID)?, group: settled(at::GID, at::EGID)? })
+}
+
+fn all_ids() -> AllIds {
     let (fsuid, fsgid) = ffi::fs_ids();
-    let [effective, permitted, inheritable] = ffi::capget().unwrap_or_default();
     let (uid, euid, suid) = ffi::res_ids(ffi::Ids::User);
     let (gid, egid, sgid) = ffi::res_ids(ffi::Ids::Group);
+    AllIds { user: [uid, euid, suid, fsuid], group: [gid, egid, sgid, fsgid] }
+}
+
+/// The caller's credentials; its ids are asked for where they are not known.
+fn creds(known: Option<AllIds>) -> Creds {
+    let ids = known.unwrap_or_else(all_ids);
+    let ([uid, euid, suid, fsuid], [gid, egid, sgid, fsgid]) = (ids.user, ids.group);
+    let [effective, permitted, inheritable] = ffi::capget().unwrap_or_default();
     let groups = rustix::process::getgroups().unwrap_or_default();
     const PR_GET_SECUREBITS: u64 = 27;
     const PR_GET_NO_NEW_PRIVS: u64 = 39;

@@ -55,20 +55,34 @@ pub struct Host {
 
 /// An open file.
 #[derive(Debug)]
-enum HostFile {
-    /// Only its place in the file system: `O_PATH`. Nothing is done to it by that.
-    Place(OwnedFd),
-    /// A regular file, for reading.
-    Data(OwnedFd),
+struct HostFile {
+    fd: OwnedFd,
+    /// A regular file, for reading; else only its place in the file system: `O_PATH`. Nothing is
+    /// done to it by that.
+    is_data: bool,
+    /// What it was found to be when it was opened, until that is asked for.
+    stat: Option<fs::Stat>,
+    /// Its first bytes, once they have been read.
+    head: Vec<u8>,
 }
 
 impl HostFile {
+    const fn data(fd: OwnedFd) -> HostFile {
+        HostFile { fd, is_data: true, stat: None, head: Vec::new() }
+    }
+
+    const fn place(fd: OwnedFd) -> HostFile {
+        HostFile { fd, is_data: false, stat: None, head: Vec::new() }
+    }
+
     fn fd(&self) -> BorrowedFd<'_> {
-        match self {
-            HostFile::Place(fd) | HostFile::Data(fd) => fd.as_fd(),
-        }
+        self.fd.as_fd()
     }
 }
+
+/// So much of a file is read at once: header, program headers and the interpreter's name are
+/// nearly always among it.
+const HEAD_LEN: usize = 1024;
 
 impl Default for Host {
     fn default() -> Host {
@@ -80,14 +94,14 @@ impl Host {
     /// Asks the kernel for everything that is known beforehand.
     #[must_use]
     pub fn new() -> Host {
-        Host::of(facts::gather(None))
+        Host::of(facts::gather(&facts::auxv(), None))
     }
 
     /// A host for a program that the kernel has just started, and that has done nothing yet: what
-    /// is known beforehand is not asked for.
+    /// is known beforehand is not asked for, nor what its auxiliary vector says.
     #[must_use]
-    pub fn just_started(known: &Known) -> Host {
-        let mut host = Host::of(facts::gather(Some(known)));
+    pub fn just_started(known: &Known, auxv: &[(u64, u64)]) -> Host {
+        let mut host = Host::of(facts::gather(auxv, Some(known)));
         host.exit.get_or_init(|| known.exit);
         host.learn(Sysctl::MmapMinAddr, known.mmap_min_addr);
         host.learn(Sysctl::MmapRndBits, known.mmap_rnd_bits);
@@ -261,8 +275,9 @@ impl Host {
     /// A descriptor to read a file from and to map it.
     pub(crate) fn data_fd(&mut self, id: FileId) -> Result<BorrowedFd<'_>, Errno> {
         let file = self.files.get_mut(id.0 as usize).ok_or(Errno::EBADF)?;
-        if let HostFile::Place(place) = file {
-            *file = HostFile::Data(reopen(place)?);
+        if !file.is_data {
+            file.fd = reopen(&file.fd)?;
+            file.is_data = true;
         }
         Ok(file.fd())
     }
@@ -294,17 +309,17 @@ impl World for Host {
         let file = match at {
             _ if self.root.is_some() => {
                 let root = self.root.as_ref().ok_or(Errno::EBADF)?;
-                HostFile::Place(open_in_root(root.as_fd(), &name, follow)?)
+                HostFile::place(open_in_root(root.as_fd(), &name, follow)?)
             }
             At::Fd(fd) if !name.as_bytes().starts_with(b"/") => {
                 let dir = ffi::borrow_fd(fd).ok_or(Errno::EBADF)?;
                 let handed = self.handed.take_if(|h| name.is_empty() && h.as_raw_fd() == fd);
                 if let Some(handed) = handed {
                     // Given by the kernel for reading, also where nobody may open it so (MISC-26).
-                    HostFile::Data(handed)
+                    HostFile::data(handed)
                 } else if name.is_empty() {
                     // The file itself, whatever it is.
-                    HostFile::Place(rustix::io::fcntl_dupfd_cloexec(dir, 3).map_err(errno)?)
+                    HostFile::place(rustix::io::fcntl_dupfd_cloexec(dir, 3).map_err(errno)?)
                 } else {
                     open_file(dir, &name, follow)?
                 }
@@ -317,7 +332,8 @@ impl World for Host {
     }
 
     fn stat(&mut self, file: FileId) -> Result<Stat, Errno> {
-        let s = fs::fstat(self.file(file)?.fd()).map_err(errno)?;
+        let file = self.files.get_mut(file.0 as usize).ok_or(Errno::EBADF)?;
+        let s = file.stat.take().map_or_else(|| fs::fstat(&file.fd).map_err(errno), Ok)?;
         let kind = match FileType::from_raw_mode(s.st_mode) {
             FileType::RegularFile => FileKind::Regular,
             FileType::Directory => FileKind::Directory,
@@ -363,8 +379,26 @@ impl World for Host {
     }
 
     fn read_at(&mut self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<usize, Errno> {
-        let fd = self.data_fd(file)?;
-        rustix::io::retry_on_intr(|| rustix::io::pread(fd, &mut *buf, offset)).map_err(errno)
+        let pread = |fd, buf: &mut [u8]| {
+            rustix::io::retry_on_intr(|| rustix::io::pread(fd, &mut *buf, offset)).map_err(errno)
+        };
+        self.data_fd(file)?;
+        let Some(file) = self.files.get_mut(file.0 as usize) else { return Err(Errno::EBADF) };
+        if offset == 0 && file.head.is_empty() && buf.len() < HEAD_LEN {
+            file.head.resize(HEAD_LEN, 0);
+            let n = pread(file.fd.as_fd(), &mut file.head);
+            file.head.truncate(*n.as_ref().unwrap_or(&0));
+            let n = n?.min(buf.len());
+            let known = file.head.iter().take(n);
+            buf.iter_mut().zip(known).for_each(|(to, from)| *to = *from);
+            return Ok(n);
+        }
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        if let Some(known) = from.checked_add(buf.len()).and_then(|to| file.head.get(from..to)) {
+            buf.copy_from_slice(known);
+            return Ok(buf.len());
+        }
+        pread(file.fd.as_fd(), buf)
     }
 
     fn file_caps(&mut self, file: FileId) -> Result<Option<Vec<u8>>, Errno> {
@@ -496,11 +530,12 @@ fn open_file(dir: BorrowedFd<'_>, name: &CStr, follow: bool) -> Result<HostFile,
         // terminal ours.
         let quiet = OFlags::NONBLOCK | OFlags::NOCTTY;
         if let Ok(fd) = fs::openat(dir, name, flags | OFlags::RDONLY | quiet, Mode::empty())
-            && fs::fstat(&fd).is_ok_and(|s| regular(&s))
+            && let Ok(stat) = fs::fstat(&fd)
+            && regular(&stat)
         {
-            return Ok(HostFile::Data(fd));
+            return Ok(HostFile { stat: Some(stat), ..HostFile::data(fd) });
         }
     }
     let place = fs::openat(dir, name, flags | OFlags::PATH, Mode::empty()).map_err(errno)?;
-    Ok(HostFile::Place(place))
+    Ok(HostFile::place(place))
 }

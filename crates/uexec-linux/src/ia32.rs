@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn asking_twice_gives_the_same() {
-        let facts = crate::facts::gather(None);
+        let facts = crate::facts::gather(&crate::facts::auxv(), None);
         let one = ask(&facts.facts.vdso, facts.vdso_start);
         let two = ask(&facts.facts.vdso, facts.vdso_start);
         match (one, two) {

@@ -61,7 +61,10 @@ pub unsafe fn load(
     random_break: bool,
     home: Home,
 ) -> Result<Prepared, Failed> {
-    let mut host = config.known.as_ref().map_or_else(Host::new, Host::just_started);
+    let mut host = match &config.known {
+        Some(known) => Host::just_started(known, &start.auxv),
+        None => Host::new(),
+    };
     // The kernel has just executed this program, and placed its stack.
     host.facts_mut().creds.settled = true;
     host.facts_mut().stack_end = Some(home.stack.end);

@@ -1,8 +1,10 @@
 //! What `/proc` says of a process that stands still. Keeps nothing.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
@@ -42,8 +44,16 @@ fn stat(pid: i32, field: usize) -> Option<String> {
     String::from_utf8(field.to_vec()).ok()
 }
 
-/// What `/proc/PID/exe` is for uexec's own loader.
-pub(super) const LOADER: &[u8] = b"/memfd:uexec-loader (deleted)";
+/// Whether a process whose `/proc/PID/exe` leads there has executed uexec's own loader: a file
+/// without a name that begins as that does.
+pub(super) fn is_loader(pid: i32, exe: &[u8]) -> bool {
+    const HEADER_LEN: usize = 64;
+    let mut head = [0; HEADER_LEN];
+    exe.ends_with(b" (deleted)")
+        && File::open(format!("/proc/{pid}/exe"))
+            .is_ok_and(|f| f.read_exact_at(&mut head, 0).is_ok())
+        && uexec_loader::IMAGE.starts_with(&head)
+}
 
 /// What a path is for a process, as seen from here.
 pub(super) fn real_path(pid: i32, path: &[u8]) -> Option<PathBuf> {

@@ -12,7 +12,7 @@ use uexec_core::clone::{CloneArgs, CloneFacts, CloneFlags, Entry, Gets, decide};
 use uexec_linux::tree::{self as engine, Call, Ended, Event, Image, Tracer, Usage, What};
 use uexec_linux::{Host, clone_facts};
 
-use super::ask::{LOADER, descriptor, link, minor_faults, parent_of, real_path, stdio};
+use super::ask::{descriptor, is_loader, link, minor_faults, parent_of, real_path, stdio};
 use super::differ::{changes, in_front};
 use super::failure;
 use super::files::Files;
@@ -327,7 +327,7 @@ impl Follower {
         let mut got = image.argv.as_slice();
         let mut file = format!("/proc/{pid}/exe").into();
         // In a tree of uexec's the kernel has started the loader, which is about to load this.
-        if exe.as_deref() == Some(LOADER)
+        if exe.as_deref().is_some_and(|exe| is_loader(pid, exe))
             && let [_, path, rest @ ..] = got
             && let Some(real) = real_path(pid, path)
         {

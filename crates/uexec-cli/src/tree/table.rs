@@ -16,7 +16,7 @@ use uexec_loader::config::{Config, rule, rule_i386};
 use super::namespace::Tried;
 use super::twin;
 use crate::binfmt::table;
-use crate::memfile::memory_file;
+use crate::memfile::busy_file;
 use crate::run::Interps;
 
 /// What names of rules begin with that only uexec reads or makes.
@@ -70,7 +70,7 @@ impl Table<'_> {
         let config = Config { known, interps: self.interps.clone(), ..Config::default() };
         let image = uexec_loader::image(&config)
             .ok_or(("--interp", io::Error::other("all of them together are too long")))?;
-        memory_file("uexec-loader", &image, true).map_err(|e| ("putting the loader into memory", e))
+        busy_file("uexec-loader", &image).map_err(|e| ("putting the loader into a file", e))
     }
 
     /// Registers all of it: what comes last is asked first.
