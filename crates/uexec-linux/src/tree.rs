@@ -85,6 +85,9 @@ pub struct Tracer {
     /// What is to be told next.
     next: VecDeque<Event>,
     todo: Todo,
+    /// Who was created by the last event, if it had stopped before: it runs no earlier than its
+    /// creator.
+    newborn: Option<i32>,
     watch: Watch,
     /// The last thread of the first process of a namespace, which is about to end, and how.
     last: Option<(i32, Ended)>,
@@ -115,6 +118,7 @@ impl Tracer {
             early: Early::default(),
             next: VecDeque::new(),
             todo: Todo::Nothing,
+            newborn: None,
             watch,
             last: None,
             over: false,
@@ -201,6 +205,9 @@ impl Tracer {
 
     /// Does what was left for after the last event.
     fn finish(&mut self) -> Result<(), Errno> {
+        if let Some(newborn) = self.newborn.take() {
+            tracer::resume(newborn, Resume::Cont, 0)?;
+        }
         match core::mem::replace(&mut self.todo, Todo::Nothing) {
             Todo::Nothing => Ok(()),
             // Not from a stop that nobody has looked at yet.
@@ -325,7 +332,7 @@ impl Tracer {
             Found::Nothing => drop(self.tasks.entry(child).or_insert(Task::of(child_pid))),
             Found::Stopped => {
                 self.tasks.insert(child, Task::of(child_pid));
-                tracer::resume(child, Resume::Cont, 0)?;
+                self.newborn = Some(child);
             }
             Found::Ended(_) if thread => {}
             Found::Ended(end) => self.next.push_back(Event { at: end.at.max(at), ..end }),
