@@ -30,3 +30,8 @@ pub(crate) fn doctor(args: &Doctor) -> u8 {
 pub(crate) fn allows(what: Attempt) -> bool {
     trial::attempt(what).is_ok()
 }
+
+/// Whether `/proc` is mounted: without it little can be done, or tried.
+pub(crate) fn has_proc() -> bool {
+    std::path::Path::new("/proc/self/exe").exists()
+}

@@ -42,33 +42,30 @@ fn enter(table: &Table<'_>) -> Tried {
 fn follow(via: Via, interps: Interps, rules: Misc) -> Tried<Option<u8>> {
     let too_long = || ("--interp and --binfmt", std::io::Error::other("too long all together"));
     let wishes = Wishes::new(interps, rules).ok_or_else(too_long)?;
-    let started = match via {
+    let (what, served) = match via {
         Via::Notify => {
             // SAFETY: this process has had one thread since the kernel started it.
-            match unsafe { engine::listen() } {
-                Ok(Role::Tracer(listener)) => return Ok(Some(serve::answer(&listener, &wishes))),
-                Ok(Role::Traced) => Ok(()),
-                Err(errno) => Err(errno),
-            }
+            let role = unsafe { engine::listen() };
+            ("answering", role.map(|role| aside(role, |l| serve::answer(&l, &wishes))))
         }
         _ => {
             // SAFETY: as above.
-            match unsafe { engine::start(&[], engine::Watch::Plain) } {
-                Ok(Role::Tracer(tracer)) => return Ok(Some(serve::trace(tracer, wishes))),
-                Ok(Role::Traced) => Ok(()),
-                Err(errno) => Err(errno),
-            }
+            let role = unsafe { engine::start(&[], engine::Watch::Plain) };
+            ("tracing", role.map(|role| aside(role, |tracer| serve::trace(tracer, wishes))))
         }
     };
-    let Err(errno) = started else { return Ok(None) };
-    let what = if via == Via::Notify { "answering" } else { "tracing" };
-    Err((
-        what,
-        match report::tracer(errno) {
-            Some(who) => std::io::Error::other(who),
-            None => std::io::Error::from_raw_os_error(errno.0.into()),
-        },
-    ))
+    served.map_err(|errno| match report::tracer(errno) {
+        Some(who) => (what, std::io::Error::other(who)),
+        None => (what, std::io::Error::from_raw_os_error(errno.0.into())),
+    })
+}
+
+/// The work of the process aside; `None` in this one.
+fn aside<T>(role: Role<T>, work: impl FnOnce(T) -> u8) -> Option<u8> {
+    match role {
+        Role::Tracer(of) => Some(work(of)),
+        Role::Traced => None,
+    }
 }
 
 /// Has this process ask one aside, which does not answer: whether a tree could be served so.
@@ -105,7 +102,7 @@ pub(crate) fn run(mut args: Run, envp: Vec<Vec<u8>>) -> u8 {
         Ok(rules) => rules,
         Err(status) => return status,
     };
-    if !std::path::Path::new("/proc/self/exe").exists() {
+    if !doctor::has_proc() {
         report::say(format_args!("no tree: /proc is not mounted"));
         return OWN_FAILURE;
     }

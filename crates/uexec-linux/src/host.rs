@@ -389,8 +389,7 @@ impl World for Host {
             let n = pread(file.fd.as_fd(), &mut file.head);
             file.head.truncate(*n.as_ref().unwrap_or(&0));
             let n = n?.min(buf.len());
-            let known = file.head.iter().take(n);
-            buf.iter_mut().zip(known).for_each(|(to, from)| *to = *from);
+            buf[..n].copy_from_slice(&file.head[..n]);
             return Ok(n);
         }
         let from = usize::try_from(offset).unwrap_or(usize::MAX);

@@ -35,6 +35,7 @@ use rustix::thread::nanosleep;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use uexec_core::Errno;
 
+pub use call::parent_of;
 pub use event::{Call, Ended, Event, Image, Usage, What};
 pub use handed::{Image as Loader, Prepared};
 pub use listen::{Listener, listen};

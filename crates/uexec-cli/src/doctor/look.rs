@@ -17,7 +17,7 @@ pub(super) fn look() -> Health {
         findings: Vec::new(),
         will: Vec::new(),
     };
-    if Path::new("/proc/self/exe").exists() {
+    if super::has_proc() {
         loading(&mut health);
         namespaces(&mut health);
         tracing(&mut health);

@@ -194,11 +194,16 @@ fn data(id: &str, name: &str, addr: u64, len_bytes: u64, text: String) -> Part {
     Part { id: id.into(), addr, len_bytes, name: name.into(), text, kind: PartKind::Data }
 }
 
+/// The name of a variable, of an environment string.
+pub(crate) fn variable(string: &[u8]) -> &[u8] {
+    string.split(|b| *b == b'=').next().unwrap_or_default()
+}
+
 /// An environment string, without its value where its name says that it is a secret: pictures are
 /// made to be shown to others.
 pub(crate) fn hide_secret(string: &[u8]) -> Cow<'_, [u8]> {
     const SECRET: [&str; 6] = ["TOKEN", "SECRET", "PASSW", "API_KEY", "PRIVATE_KEY", "CREDENTIAL"];
-    let name = string.split(|b| *b == b'=').next().unwrap_or_default();
+    let name = variable(string);
     let upper = name.to_ascii_uppercase();
     let upper = String::from_utf8_lossy(&upper);
     if !SECRET.iter().any(|s| upper.contains(s)) || name.len() == string.len() {

@@ -28,20 +28,10 @@ pub(super) fn descriptor(tid: i32, fd: i32) -> Option<(OwnedFd, bool)> {
 
 /// Page faults without input of a process so far (`proc_pid_stat(5)`, minflt).
 pub(super) fn minor_faults(pid: i32) -> Option<u64> {
-    stat(pid, 7)?.parse().ok()
-}
-
-/// Its parent.
-pub(super) fn parent_of(pid: i32) -> Option<i32> {
-    stat(pid, 1)?.parse().ok()
-}
-
-/// A field of `/proc/PID/stat`, counted from the state on.
-fn stat(pid: i32, field: usize) -> Option<String> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     let after_name = stat.get(stat.iter().rposition(|b| *b == b')')? + 2..)?;
-    let field = after_name.split(|b| *b == b' ').nth(field)?;
-    String::from_utf8(field.to_vec()).ok()
+    let field = after_name.split(|b| *b == b' ').nth(7)?;
+    std::str::from_utf8(field).ok()?.parse().ok()
 }
 
 /// Whether a process whose `/proc/PID/exe` leads there has executed uexec's own loader: a file

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::record::Environment;
 use super::text::Text;
-use crate::explain::words::hide_secret;
+use crate::explain::words::{hide_secret, variable};
 
 /// What an exec has put in front of the arguments, the path included that the last interpreter
 /// reads; nothing where it took them as they were.
@@ -16,18 +16,14 @@ pub(super) fn in_front<'a>(asked: &[Vec<u8>], got: &'a [Vec<u8>]) -> &'a [Vec<u8
     }
 }
 
-fn name(pair: &[u8]) -> &[u8] {
-    pair.split(|b| *b == b'=').next().unwrap_or_default()
-}
-
 /// What differs between two environments. Values of variables named like secrets are left out.
 pub(super) fn changes(old: &[Vec<u8>], new: &[Vec<u8>]) -> Environment {
     if old == new {
         return Environment::default();
     }
     let before: BTreeSet<&Vec<u8>> = old.iter().collect();
-    let names: BTreeSet<&[u8]> = new.iter().map(|pair| name(pair)).collect();
-    let gone: BTreeSet<&[u8]> = old.iter().map(|pair| name(pair)).collect();
+    let names: BTreeSet<&[u8]> = new.iter().map(|pair| variable(pair)).collect();
+    let gone: BTreeSet<&[u8]> = old.iter().map(|pair| variable(pair)).collect();
     Environment {
         set: new
             .iter()

@@ -12,7 +12,7 @@ use uexec_core::clone::{CloneArgs, CloneFacts, CloneFlags, Entry, Gets, decide};
 use uexec_linux::tree::{self as engine, Call, Ended, Event, Image, Tracer, Usage, What};
 use uexec_linux::{Host, clone_facts};
 
-use super::ask::{descriptor, is_loader, link, minor_faults, parent_of, real_path, stdio};
+use super::ask::{descriptor, is_loader, link, minor_faults, real_path, stdio};
 use super::differ::{changes, in_front};
 use super::failure;
 use super::files::Files;
@@ -193,7 +193,8 @@ impl Follower {
     /// A process that nobody has reported: its creator was killed in the middle of that.
     fn know(&mut self, pid: i32, at: u64, out: &mut Vec<Record>) {
         if !self.processes.contains_key(&pid) {
-            let parent = parent_of(pid).filter(|parent| self.processes.contains_key(parent));
+            let parent =
+                engine::parent_of(pid).filter(|parent| self.processes.contains_key(parent));
             let parent = parent.unwrap_or(self.root);
             out.push(self.created(at, parent, pid, &CloneArgs::default()));
         }

@@ -10,6 +10,7 @@ use super::lines::{Lines, Place};
 use super::pages::Pages;
 use super::record::{Environment, Exec, Exit, Failed, Record, Spawn, Stdio};
 use super::text::{Text, command, word};
+use crate::explain::words::variable;
 use crate::signal;
 use crate::style::{BAD, GOOD, LABEL, ODD};
 
@@ -338,10 +339,7 @@ fn made(how: &str, copied: Option<String>, waited_us: Option<u64>) -> String {
 /// The names of what has changed in the environment.
 fn env(env: &Environment) -> Option<String> {
     const SHOWN: usize = 4;
-    let name = |pair: &Text| {
-        let name = pair.0.split(|b| *b == b'=').next().unwrap_or_default();
-        Text(name.to_vec())
-    };
+    let name = |pair: &Text| Text(variable(&pair.0).to_vec());
     let mut words: Vec<String> = env.set.iter().map(|pair| format!("+{}", name(pair))).collect();
     words.extend(env.unset.iter().map(|name| format!("-{name}")));
     let more = words.len().saturating_sub(SHOWN);

@@ -238,11 +238,11 @@ impl<'a> Judge<'a> {
         let privileges = Privileges::Ignore;
         let exec = Exec { interps, untold: true, privileges, ..view.exec.clone() };
         let formats = table::before(ALL_FORMATS, &self.wishes.rules);
-        let plain = Exec { interps: Interps::default(), ..exec.clone() };
         let plan = match plan(exec, host, &formats) {
             Ok(plan) => plan,
             // A wish that cannot be met: the kernel would do something else, so the loader says it.
             Err(error) => {
+                let plain = Exec { untold: true, privileges, ..view.exec.clone() };
                 let by_kernel = plan(plain, host, &KERNEL_FORMATS).map_err(|error| error.errno());
                 return by_kernel.err() != Some(error.errno()) && host.ask_the_rest().is_ok();
             }

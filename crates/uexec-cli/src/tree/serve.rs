@@ -32,14 +32,12 @@ pub(super) fn answer(listener: &Listener, wishes: &Wishes) -> u8 {
         judge.lock().unwrap_or_else(PoisonError::into_inner).judge(asked)
     };
     let Ok(loader) = listener.prepare(wishes.loader()) else { return OWN_FAILURE };
+    let serve = |alone| listener.serve(&loader, alone, &mut |asked| decide(asked), &mut tell);
     std::thread::scope(|scope| {
-        let start = || {
-            let serve = || listener.serve(&loader, &mut |asked| decide(asked), &mut tell);
-            std::thread::Builder::new().spawn_scoped(scope, serve)
-        };
+        let start = || std::thread::Builder::new().spawn_scoped(scope, || serve(false));
         // A limit may forbid threads.
         if (0..THREADS).filter(|_| start().is_ok()).count() == 0 {
-            let _ = listener.serve_alone(&loader, &mut |asked| decide(asked), &mut tell);
+            let _ = serve(true);
         }
         listener.wait();
         // They wait for ever.

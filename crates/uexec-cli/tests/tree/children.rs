@@ -1,8 +1,8 @@
 //! What a parent learns of its children is the same inside and outside: signals, stops, orphans,
 //! groups, sessions, a terminal.
 
+use super::equal::served;
 use crate::common::place::{Place, uexec};
-use crate::equal::served;
 use crate::{command, compile, output, possible};
 
 #[test]

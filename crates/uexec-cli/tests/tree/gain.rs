@@ -8,9 +8,9 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::equal::served;
 use crate::common::place::{Place, uexec};
 use crate::common::{root, skip};
-use crate::equal::served;
 use crate::{NOBODY, VIA, command, compile, output, possible, run, unprivileged};
 
 /// Who tries.

@@ -3,22 +3,10 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "suite.rs"]
+mod suite;
 
-mod children;
-mod complete;
-mod ends;
-mod equal;
-mod gain;
-mod jobs;
-mod kit;
-mod odd;
-mod privilege;
-mod rights;
-mod rules;
-mod storm;
-mod work;
-
-pub(crate) use kit::*;
+pub(crate) use suite::kit::*;
 
 /// How the trees are served.
 const VIA: &str = "binfmt";

@@ -288,7 +288,8 @@ fn decimal<N: core::str::FromStr>(text: &[u8]) -> Option<N> {
 }
 
 /// The parent of a process.
-pub(super) fn parent_of(pid: i32) -> Option<i32> {
+#[must_use]
+pub fn parent_of(pid: i32) -> Option<i32> {
     decimal(&status_line(pid, "PPid")?)
 }
 

@@ -139,35 +139,21 @@ impl Listener {
         Prepared::new(image)
     }
 
-    /// Answers, as one of several threads, for ever. Of each exec `decide` says whether it is served.
-    /// `tell` hears of each thread that something goes wrong with, while that stands still.
+    /// Answers: as one of several threads for ever, `alone` until all of the tree have ended. Of each
+    /// exec `decide` says whether it is served. `tell` hears of each thread that something goes wrong
+    /// with, while that stands still.
     ///
     /// # Errors
     /// When nothing more can be received.
     pub fn serve(
         &self,
         loader: &Prepared<'_>,
+        alone: bool,
         decide: &mut dyn FnMut(&Asked) -> Option<Served>,
         tell: &mut dyn FnMut(&Trouble),
     ) -> Result<(), Errno> {
         let mut server = Server::new(loader, decide, tell, Resume::Detach);
-        loop {
-            self.next(&mut server)?;
-        }
-    }
-
-    /// Answers until all of the tree have ended, where nobody else does.
-    ///
-    /// # Errors
-    /// As those of [`serve`](Self::serve).
-    pub fn serve_alone(
-        &self,
-        loader: &Prepared<'_>,
-        decide: &mut dyn FnMut(&Asked) -> Option<Served>,
-        tell: &mut dyn FnMut(&Trouble),
-    ) -> Result<(), Errno> {
-        let mut server = Server::new(loader, decide, tell, Resume::Detach);
-        while !self.look(PollFlags::IN).contains(PollFlags::HUP) {
+        while !alone || !self.look(PollFlags::IN).contains(PollFlags::HUP) {
             self.next(&mut server)?;
         }
         Ok(())

@@ -142,7 +142,7 @@ impl<'a> Server<'a> {
 
     fn take(&mut self, report: &Report) {
         let tid = report.tid;
-        if (1..=3).contains(&report.code) {
+        if report.is_end() {
             self.under_way.remove(&tid);
             self.coming.remove(&tid);
             return;

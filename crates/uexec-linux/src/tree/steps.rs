@@ -163,19 +163,19 @@ impl Serving {
         }
     }
 
-    pub(super) fn make_file(&mut self, loader: &Prepared<'_>) -> Result<(), Errno> {
+    fn make_file(&mut self, loader: &Prepared<'_>) -> Result<(), Errno> {
         self.stage = Stage::File;
         self.place.then(Name::MemfdCreate, [self.empty, loader.file_flags, 0, 0, 0])
     }
 
-    pub(super) fn keep(&mut self) -> Result<(), Errno> {
+    fn keep(&mut self) -> Result<(), Errno> {
         match self.served.keep {
             Some(fd) => self.flag(Stage::Keep, fd, 0),
             None => self.execute(),
         }
     }
 
-    pub(super) fn execute(&mut self) -> Result<(), Errno> {
+    fn execute(&mut self) -> Result<(), Errno> {
         self.stage = Stage::Exec;
         let args = [
             self.file as u64,
@@ -187,14 +187,14 @@ impl Serving {
         self.place.then(Name::Execveat, args)
     }
 
-    pub(super) fn flag(&mut self, stage: Stage, fd: i32, flags: u64) -> Result<(), Errno> {
+    fn flag(&mut self, stage: Stage, fd: i32, flags: u64) -> Result<(), Errno> {
         const F_SETFD: u64 = 2;
         self.stage = stage;
         self.place.then(Name::Fcntl, [fd as u64, F_SETFD, flags, 0, 0])
     }
 
     /// Closes what was opened, one after the other.
-    pub(super) fn close(&mut self, tid: i32) -> Result<(), Errno> {
+    fn close(&mut self, tid: i32) -> Result<(), Errno> {
         self.stage = Stage::Close;
         for fd in [&mut self.file, &mut self.pidfd] {
             if *fd >= 0 {
@@ -206,7 +206,7 @@ impl Serving {
     }
 
     /// The exec is the kernel's after all.
-    pub(super) fn give_up(&mut self, tid: i32) -> Result<(), Errno> {
+    fn give_up(&mut self, tid: i32) -> Result<(), Errno> {
         self.stage = Stage::Own;
         // With a mark, it has to come back before a signal does.
         if self.sixth.is_none() {
